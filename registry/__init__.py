@@ -1,0 +1,1 @@
+"""How the best model reaches its users: registration, promotion and history."""

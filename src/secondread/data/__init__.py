@@ -1,0 +1,1 @@
+"""Many images: sources, manifest, split, audit, store and feed."""

@@ -1,0 +1,50 @@
+"""One family of errors: each says where, what, which value, and the next step."""
+
+
+class SecondReadError(Exception):
+    """Anything a user can mend; the command line prints its text without a stack trace."""
+
+
+class ConfigError(SecondReadError):
+    """A setting is unknown, out of range or does not fit the task."""
+
+
+class SourceError(SecondReadError):
+    """A folder or table of images cannot be read as any known layout."""
+
+
+class SplitError(SecondReadError):
+    """The images cannot be divided by patient as asked."""
+
+
+class AuditError(SecondReadError):
+    """The data would make a figure untrue: a leak between splits, or a class without images."""
+
+
+class StoreError(SecondReadError):
+    """A store is missing, of another version, or damaged."""
+
+
+class BundleError(SecondReadError):
+    """A model bundle is missing, damaged or does not fit its use."""
+
+
+class TrackingError(SecondReadError):
+    """A run, experiment or model is not in the tracking store as needed."""
+
+
+class ImageRejected(SecondReadError):
+    """One image cannot be used; its neighbours can.
+
+    Args:
+        rule: the stable name of the rule, such as `truncated`.
+        reason: one sentence without anything that identifies a patient.
+    """
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageRejected"], tuple[str, str]]:
+        return type(self), (self.rule, self.reason)

@@ -1,0 +1,1 @@
+"""Metrics with intervals, operating points and figures."""

@@ -1,0 +1,48 @@
+"""Processes here: an ordered parallel map with a progress bar."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def map_in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None, description: str
+) -> Iterator[Result]:
+    """Apply `function` to every item, in order, with a progress bar.
+
+    Args:
+        function: a module-level function; it and the items are pickled.
+        workers: processes; None is one a core, 1 runs here.
+        description: what the progress bar says.
+    """
+    workers = min(workers or core_count(), max(1, len(items)))
+    yield from tqdm(_results(function, items, workers), total=len(items), desc=description, mininterval=0.5)
+
+
+def _results(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # A forked child would inherit TensorFlow's and MLflow's threads and locks; a fork server never has them.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 4 * workers:  # a bounded queue, so that results do not pile up in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

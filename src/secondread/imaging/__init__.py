@@ -1,0 +1,1 @@
+"""One image: bytes to pixels with a unit, to model input."""

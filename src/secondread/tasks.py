@@ -1,0 +1,61 @@
+"""What is looked for: the labels in fixed order and the kind of image. A task is one YAML file in `tasks/`."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from secondread.errors import ConfigError
+
+_FOLDER = Path(__file__).with_suffix("")
+
+
+class Task(BaseModel):
+    """A question asked of one image.
+
+    Args:
+        labels: in the fixed order of model outputs and columns.
+        primary: the label that decides; metrics without a suffix are its.
+        modalities: DICOM Modality (0008,0060) values that the task accepts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    primary: str
+    modalities: tuple[str, ...]
+    intended_use: str
+
+    @model_validator(mode="after")
+    def _primary_is_a_label(self) -> "Task":
+        if self.primary not in self.labels:
+            raise ValueError(f"primary {self.primary!r} is not one of the labels {self.labels}")
+        return self
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Column names of the labels in a manifest and in predictions."""
+        return tuple(f"label_{label}" for label in self.labels)
+
+    @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Column names of the probabilities in predictions and served answers."""
+        return tuple(f"probability_{label}" for label in self.labels)
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of the tasks that exist, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load_task(name: str) -> Task:
+    """Read a task by name.
+
+    Raises:
+        ConfigError: no task has that name.
+    """
+    if name not in task_names():
+        raise ConfigError(f"task={name}: there is no such task; use one of {', '.join(task_names())}")
+    return Task.model_validate(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text()))

@@ -1,0 +1,1 @@
+"""How many runs find a better model: search spaces, engines and schedules."""
