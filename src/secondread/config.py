@@ -91,7 +91,7 @@ class PreprocessSettings(_Settings):
 
 
 class AugmentSettings(_Settings):
-    """Random changes of training images, with the meaning of Keras' ImageDataGenerator; edges repeat the nearest pixel."""
+    """Random changes of training images, as Keras' ImageDataGenerator means them; edges repeat the nearest pixel."""
 
     rotation: float = Field(0, ge=0, le=180, description="degrees, drawn from [-rotation, rotation]")
     zoom: float = Field(0, ge=0, lt=1, description="each axis scaled by a factor from [1 - zoom, 1 + zoom]")

@@ -23,7 +23,7 @@ def write_aside(path: Path) -> Iterator[Path]:
         yield aside
         if path.is_dir():
             _remove(path)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         _remove(aside)
 
