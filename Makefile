@@ -1,0 +1,45 @@
+# What a person types. Continuous integration types the same: see .ci/run.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: setup demo test test-all check lock
+
+# Everything runs from .venv, and so does every `python` that MLflow starts.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# No run is reported to anyone.
+export MLFLOW_DISABLE_TELEMETRY := true
+
+READY := .venv/ready
+PYTEST := python -m pytest --cov --cov-report=term:skip-covered
+
+setup: $(READY)  ## build .venv from the locked requirements; costs nothing when they have not changed
+
+$(READY): requirements.txt pyproject.toml
+	test -x .venv/bin/python || python3.11 -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup  ## make two models from synthetic images, from files to a served prediction
+	mlflow run . --env-manager local
+
+test: setup  ## the suite without its slow tests
+	$(PYTEST) -m "not slow"
+
+test-all: setup  ## the whole suite
+	$(PYTEST)
+
+check: setup  ## formatting, lint, types, direction of imports
+	ruff format --check
+	ruff check
+	mypy
+	lint-imports
+
+# Versions already locked stay; to move them all, delete requirements.txt first.
+COMPILE := uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform linux \
+	--no-header --no-annotate --no-emit-index-url
+
+lock:  ## pin what pyproject.toml declares: requirements.txt for .venv, conda.yaml for `mlflow run`
+	$(COMPILE) --extra dev --generate-hashes --output-file requirements.txt > /dev/null
+	{ printf '%s\n' 'name: secondread' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
+	  $(COMPILE) --constraint requirements.txt | sed 's/^/      - /'; } > conda.yaml

@@ -1,0 +1,64 @@
+"""What the tests share: synthetic sources, a tracking store of their own, and no silent skips in CI."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SHARED_IS_ABSENT = "the folder ../shared with public images is absent"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with public images beside the checkout; a test without it is skipped, and has a synthetic twin."""
+    if not SHARED.is_dir():
+        pytest.skip(SHARED_IS_ABSENT)
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def phantom_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from a task's name to a folder of synthetic images, written once a session; do not change them."""
+    made: dict[str, Path] = {}
+
+    def source(task: str) -> Path:
+        from secondread.data.phantom.write import write_phantom
+        from secondread.tasks import load_task
+
+        if task not in made:
+            made[task] = tmp_path_factory.mktemp("phantom") / task
+            write_phantom(made[task], load_task(task), patients=24, seed=0, workers=1)
+        return made[task]
+
+    return source
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with a tracking store and a home of its own, outside any MLflow run."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("SECONDREAD_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failure, so that a missing tool cannot pass for a passing test."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    unexplained = [
+        report for report in reporter.stats.get("skipped", []) if SHARED_IS_ABSENT not in str(report.longrepr)
+    ]
+    if unexplained:
+        reporter.write_line(
+            f"\nCI=true: {len(unexplained)} skipped for a reason other than: {SHARED_IS_ABSENT}", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
