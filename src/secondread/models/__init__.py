@@ -1,1 +1,1 @@
-"""Architectures by name, and their losses."""
+"""Architectures by name, their weights, and the losses they learn by."""

@@ -1,0 +1,39 @@
+"""Our own small residual network."""
+
+from keras import layers
+
+from secondread.models.outputs import OUTPUT_NAME, Tensor
+
+_MOMENTUM = 0.9  # a run of few steps must still move the averages that answer at test
+
+
+def compact_resnet(images: Tensor, labels: int) -> Tensor:
+    """Pre-activation residual blocks of 24, 48 and 96 channels behind a strided stem.
+
+    Args:
+        images: 0..255, shape (n, 128, 128, channels).
+    Source: He et al., Identity Mappings in Deep Residual Networks, 2016.
+    """
+    x = layers.Rescaling(1 / 127.5, offset=-1)(images)
+    x = layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False)(x)
+    x = layers.MaxPooling2D(2)(x)
+    for filters, strides in ((24, 1), (48, 2), (96, 2)):
+        x = _block(x, filters, strides)
+        x = _block(x, filters, 1)
+    x = _activate(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.2)(x)
+    return layers.Dense(labels, activation="sigmoid", dtype="float32", name=OUTPUT_NAME)(x)
+
+
+def _block(x: Tensor, filters: int, strides: int) -> Tensor:
+    activated = _activate(x)
+    changes = strides != 1 or x.shape[-1] != filters
+    shortcut = layers.Conv2D(filters, 1, strides=strides, use_bias=False)(activated) if changes else x
+    y = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(activated)
+    y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(_activate(y))
+    return layers.Add()([shortcut, y])
+
+
+def _activate(x: Tensor) -> Tensor:
+    return layers.ReLU()(layers.BatchNormalization(momentum=_MOMENTUM)(x))
