@@ -1,0 +1,253 @@
+"""One run of work: what it logs, and `open_run`, the one door for experiment, parent, resume and status."""
+
+import json
+import os
+import platform
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol, TypeVar
+
+import mlflow
+from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+
+from secondread.config import RunConfig
+from secondread.errors import TrackingError
+from secondread.storage import sha256_of
+from secondread.tracking.database import connect
+from secondread.tracking.git import git_state
+from secondread.tracking.home import home
+from secondread.tracking.launcher import Launcher, home_digest, link, lock_of, sweep, take_launcher
+
+_BATCH = 500  # MLflow takes at most 1,000 metrics, 100 parameters and 100 tags in one call
+
+
+class Described(Protocol):
+    """What a run is about; it names the run together with the configuration."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the data, such as the layout."""
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of source bytes, labels, patients and split."""
+
+    @property
+    def store_digest(self) -> str:
+        """Digest of the manifest and the preprocessing."""
+
+
+Data = TypeVar("Data", bound=Described)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run.
+
+    Args:
+        resumed: an earlier process began it; its state is in `folder`.
+        folder: private to this run and kept until it is FINISHED.
+    """
+
+    client: MlflowClient
+    id: str
+    experiment_id: str
+    resumed: bool
+    folder: Path
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log named values in as few calls as MLflow allows; values that are not finite are left out."""
+        now = int(time.time() * 1000)
+        finite = [Metric(key, value, now, step) for key, value in metrics.items() if abs(value) < float("inf")]
+        for start in range(0, len(finite), _BATCH):
+            self.client.log_batch(self.id, metrics=finite[start : start + _BATCH])
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Log a figure as `figures/NAME.png`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.png"
+            figure.savefig(path)
+            self.client.log_artifact(self.id, str(path), "figures")
+
+    def log_text(self, text: str, name: str) -> None:
+        """Log a text file under its name."""
+        self.client.log_text(self.id, text, name)
+
+    def log_files(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, or every file below a folder, under `folder`."""
+        if path.is_dir():
+            self.client.log_artifacts(self.id, str(path), folder)
+        else:
+            self.client.log_artifact(self.id, str(path), folder)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags in one call."""
+        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+@contextmanager
+def open_run(
+    step: str,
+    config: RunConfig,
+    prepare: Callable[[], Data],
+    *,
+    parent: Run | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[tuple[Run, Data]]:
+    """Find or create the run of some work, keep it while the work lasts, and end it with its true status.
+
+    The run is in the experiment named as the task, or as `mlflow run --experiment-name` says. A run of equal step,
+    configuration, manifest and tags that was interrupted, and that no process works on, is continued; a FINISHED one
+    never. The launcher run that `mlflow run` opens is linked by tags and never adopted.
+
+    Args:
+        step: what is done: `train`, `evaluate`, `fold`.
+        prepare: makes the data ready; when it fails, a FAILED run keeps the configuration.
+        parent: the run that this one is part of.
+        tags: further tags that belong to the work's identity, such as the fold's number.
+    Raises:
+        TrackingError: another process is doing exactly this work.
+    """
+    client = connect()
+    launcher = take_launcher(os.environ)
+    sweep(client, launcher)
+    experiment_id = parent.experiment_id if parent else _experiment(client, config.task, launcher)
+    identity = {"step": step, "task": config.task, "model": config.model.name, "config_digest": _digest(config)}
+    identity |= dict(tags or {}) | ({"mlflow.parentRunId": parent.id} if parent else {})
+    with _interruptible():
+        try:
+            data = prepare()
+        except BaseException as error:
+            failed = client.create_run(experiment_id, tags=identity | _circumstances()).info.run_id
+            _log_config(client, failed, config)
+            link(client, launcher, failed)
+            _end(client, failed, error)
+            raise
+        identity |= {"manifest_digest": data.manifest_digest, "store_digest": data.store_digest}
+        name = f"{config.model.name} on {data.name}"
+        run, lock = _find_or_create(client, experiment_id, name, identity)
+        try:
+            link(client, launcher, run.id)
+            _log_config(client, run.id, config)
+            _log_git(client, run.id)
+            _log_data(client, run.id, data)
+            yield run, data
+            client.set_terminated(run.id, "FINISHED")
+        except BaseException as error:
+            _end(client, run.id, error)
+            raise
+        finally:
+            lock.release()
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; it unwinds like KeyboardInterrupt."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the work like ctrl-C does, with the run's status set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(f"signal {number}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _Terminated:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _experiment(client: MlflowClient, task: str, launcher: Launcher) -> str:
+    if launcher.experiment_id is not None:
+        given = client.get_experiment(launcher.experiment_id)
+        if given.name != "Default":
+            return str(given.experiment_id)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", task)
+    return str(mlflow.set_experiment(name).experiment_id)
+
+
+def _digest(config: RunConfig) -> str:
+    """Names the settings that change the result; where the work is done does not."""
+    settings = {key: value for key, value in config.flat().items() if not key.startswith("execution.")}
+    return sha256_of(json.dumps(settings, sort_keys=True).encode())[:32]
+
+
+def _circumstances() -> dict[str, str]:
+    return {"host": platform.node(), "home": home_digest()}
+
+
+def _find_or_create(
+    client: MlflowClient, experiment_id: str, name: str, identity: Mapping[str, str]
+) -> tuple[Run, FileLock]:
+    """Continue the newest interrupted run of this identity, or create one; either way with its lock held."""
+    same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in ({**identity, **_circumstances()}).items())
+    for found in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
+        if found.info.status in ("RUNNING", "KILLED"):
+            lock = lock_of(found.info.run_id)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise TrackingError(
+                    f"run {found.info.run_id} is doing exactly this work already; wait for it, or change a setting"
+                ) from None
+            client.update_run(found.info.run_id, "RUNNING")
+            if "error" in found.data.tags:
+                client.delete_tag(found.info.run_id, "error")
+            return _opened(client, found, resumed=True), lock
+    created = client.create_run(experiment_id, tags={**identity, **_circumstances()}, run_name=name)
+    lock = lock_of(created.info.run_id)
+    lock.acquire()
+    return _opened(client, created, resumed=False), lock
+
+
+def _opened(client: MlflowClient, run: MlflowRun, *, resumed: bool) -> Run:
+    folder = home() / "runs" / run.info.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(client, run.info.run_id, run.info.experiment_id, resumed, folder)
+
+
+def _log_config(client: MlflowClient, run_id: str, config: RunConfig) -> None:
+    """Log every setting once: MLflow refuses a parameter that it already holds with another text."""
+    held = client.get_run(run_id).data.params
+    missing = [Param(key, str(value)) for key, value in config.flat().items() if key not in held]
+    for start in range(0, len(missing), 100):
+        client.log_batch(run_id, params=missing[start : start + 100])
+
+
+def _log_git(client: MlflowClient, run_id: str) -> None:
+    state = git_state()
+    tags = {"git.commit": state.commit, "git.dirty": str(state.dirty).lower()}
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    if state.diff:
+        client.log_text(run_id, state.diff, "git.diff")
+
+
+def _log_data(client: MlflowClient, run_id: str, data: Described) -> None:
+    # The source is named by layout and digest only: a path below the root could identify a patient.
+    dataset = MetaDataset(CodeDatasetSource(tags={}), name=data.name, digest=data.manifest_digest[:36])
+    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train")])])
+
+
+def _end(client: MlflowClient, run_id: str, error: BaseException) -> None:
+    interrupted = not isinstance(error, Exception)
+    client.set_tag(run_id, "error", type(error).__name__)
+    client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
