@@ -1,0 +1,1 @@
+"""Public layouts of labelled images, one a file, and the one that recognises which it is."""
