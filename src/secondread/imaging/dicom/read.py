@@ -1,0 +1,191 @@
+"""Read DICOM: who an image belongs to, and what its pixels mean."""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom import uid as syntaxes
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+
+from secondread.errors import ImageRejected
+from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
+from secondread.imaging.dicom.quiet import quietly
+from secondread.imaging.dicom.values import to_display, to_hounsfield
+from secondread.imaging.limits import MOST_BYTES, check_size
+from secondread.imaging.picture import Mask, Picture
+
+Result = TypeVar("Result")
+
+_RAW_SYNTAXES = {
+    syntaxes.ImplicitVRLittleEndian,
+    syntaxes.ExplicitVRLittleEndian,
+    syntaxes.DeflatedExplicitVRLittleEndian,
+    syntaxes.ExplicitVRBigEndian,
+    syntaxes.RLELossless,
+}
+_CODESTREAM_READERS: Mapping[str, Callable[[bytes], Frame]] = {
+    syntaxes.JPEGBaseline8Bit: jpeg_frame,
+    syntaxes.JPEGExtended12Bit: jpeg_frame,
+    syntaxes.JPEGLossless: jpeg_frame,
+    syntaxes.JPEGLosslessSV1: jpeg_frame,
+    syntaxes.JPEGLSLossless: jpeg_frame,
+    syntaxes.JPEGLSNearLossless: jpeg_frame,
+    syntaxes.JPEG2000Lossless: jpeg2000_frame,
+    syntaxes.JPEG2000: jpeg2000_frame,
+}
+_HEADER_TAGS = [
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "Modality",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+]
+_AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_DARKEST_HU = -1024  # below air, so black through every window
+
+
+@dataclass(frozen=True)
+class Header:
+    """Who and what an image is, in DICOM's words; an empty text where the file does not say.
+
+    Args:
+        order: millimetres along the normal of the slice, which sorts a series; NaN where the file does not say.
+    """
+
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    modality: str
+    order: float
+
+
+def read_header(data: bytes) -> Header:
+    """Read whose image a DICOM file is, without its pixels.
+
+    Raises:
+        ImageRejected: `dicom`, `too_large`.
+    """
+    return _guarded(_read_header, data)
+
+
+def read_dicom(data: bytes) -> Picture:
+    """Decode one CT image to Hounsfield units, or one CR or DX image to display values.
+
+    Padding becomes the darkest value.
+
+    Args:
+        data: a file that `limits.check` has let pass.
+    Raises:
+        ImageRejected: `dicom`, `too_large`, `modality`, `photometric`, `frames`, `bits`, `dimensions`,
+            `transfer_syntax`, `codestream`, `truncated`, `scans`, `decode`, `constant`, `rescale`, `window` or `lut`.
+    """
+    return _guarded(_read_dicom, data)
+
+
+def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
+    """Damaged files make pydicom raise anything, with the file's values in the text: say only that it is damaged."""
+    with quietly():
+        try:
+            return read(data)
+        except ImageRejected:
+            raise
+        except Exception:
+            raise ImageRejected("dicom", "the DICOM file is damaged") from None
+
+
+def _read_header(data: bytes) -> Header:
+    _refuse_deflate_bomb(data)
+    dcm = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=[*_HEADER_TAGS])
+    patient_id, study_uid, series_uid, sop_uid, modality = (_text(dcm, tag) for tag in _HEADER_TAGS[:5])
+    return Header(patient_id, study_uid, series_uid, sop_uid, modality, _order(dcm))
+
+
+def _text(dcm: Dataset, keyword: str) -> str:
+    return str(dcm.get(keyword) or "").strip()
+
+
+def _order(dcm: Dataset) -> float:
+    """Source: DICOM PS3.3 C.7.6.2.1.1 (the normal is the cross product of the row and column directions)."""
+    position = dcm.get("ImagePositionPatient") or [math.nan] * 3
+    orientation = np.asarray(dcm.get("ImageOrientationPatient") or _AXIAL, np.float64)
+    normal = np.cross(orientation[:3], orientation[3:])
+    return float(normal @ np.asarray(position, np.float64))
+
+
+def _read_dicom(data: bytes) -> Picture:
+    _refuse_deflate_bomb(data)
+    dcm = dcmread(BytesIO(data))
+    modality = _text(dcm, "Modality")
+    _check_attributes(dcm, modality)
+    stored = _decode(dcm)
+    padding = _padding(dcm, stored)
+    shown = stored if padding is None else stored[~padding]
+    if shown.size == 0 or shown.min() == shown.max():
+        raise ImageRejected("constant", "every pixel of the image has the same value")
+    if modality == "CT":
+        hounsfield = to_hounsfield(stored, dcm)
+        if padding is not None:
+            hounsfield[padding] = _DARKEST_HU
+        return Picture(hounsfield, "HU", stored, modality, padding)
+    display = to_display(stored, shown, dcm)
+    if padding is not None:
+        display[padding] = 0
+    return Picture(display, "display", stored, modality, padding)
+
+
+def _refuse_deflate_bomb(data: bytes) -> None:
+    """Raise `too_large` for a deflated file that would inflate beyond the limit; pydicom inflates without one."""
+    if syntaxes.DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
+        return
+    meta_length = int.from_bytes(data[140:144], "little")  # PS3.10 7.1: group length, the first element of group 2
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    if len(inflater.decompress(data[144 + meta_length :], MOST_BYTES["dicom"] + 1)) > MOST_BYTES["dicom"]:
+        raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
+
+
+def _check_attributes(dcm: Dataset, modality: str) -> None:
+    if modality not in ("CT", "CR", "DX"):
+        raise ImageRejected("modality", "only CT, CR and DX images are read")
+    if dcm.get("SamplesPerPixel") != 1 or dcm.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ImageRejected("photometric", "only images of one gray channel (MONOCHROME1 or MONOCHROME2) are read")
+    if int(dcm.get("NumberOfFrames") or 1) != 1:
+        raise ImageRejected("frames", "the file holds several frames; one image a file is read")
+    if dcm.BitsAllocated not in (8, 16) or "PixelData" not in dcm:
+        raise ImageRejected("bits", "only integer pixels of 8 or 16 bits are read")
+    check_size(dcm.Rows, dcm.Columns)
+
+
+def _decode(dcm: Dataset) -> NDArray[Any]:
+    syntax = dcm.file_meta.get("TransferSyntaxUID")
+    if syntax not in _RAW_SYNTAXES and syntax not in _CODESTREAM_READERS:
+        raise ImageRejected("transfer_syntax", "the file's transfer syntax is not read")
+    if syntax in _CODESTREAM_READERS:
+        frame = _CODESTREAM_READERS[syntax](get_frame(dcm.PixelData, 0, number_of_frames=1))
+        if frame != Frame(dcm.Rows, dcm.Columns, 1):
+            raise ImageRejected("codestream", "the compressed image and the header disagree about its dimensions")
+    try:
+        stored: NDArray[Any] = dcm.pixel_array
+    except Exception:  # a decoder of any codec, on damaged data
+        raise ImageRejected("decode", "the DICOM pixel data cannot be decoded") from None
+    return stored
+
+
+def _padding(dcm: Dataset, stored: NDArray[Any]) -> Mask | None:
+    """Source: DICOM PS3.3 C.7.5.1.1.2 (a value, or a range of values, that fills up the image)."""
+    value = dcm.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = dcm.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    mask: Mask = (stored >= low) & (stored <= high)
+    return mask if mask.any() else None

@@ -1,0 +1,187 @@
+"""The one function that training and serving call: a file's bytes become model input."""
+
+import json
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from secondread.config import WINDOWS, PreprocessSettings, Unit, Window
+from secondread.errors import ImageRejected
+from secondread.imaging.dicom.read import read_dicom
+from secondread.imaging.limits import check
+from secondread.imaging.picture import Picture, UInt8Image
+from secondread.imaging.raster import read_raster
+from secondread.imaging.window import window_stack
+from secondread.storage import sha256_of
+from secondread.tasks import Task
+
+_THUMBNAIL = 32  # pixels a side
+
+
+class Preprocess(BaseModel):
+    """How one image becomes model input; it travels inside the bundle.
+
+    Args:
+        unit: what the model was trained on: Hounsfield units through windows, or display values.
+        size: rows and columns of the model's input.
+        channels: channels of the model's input.
+        windows: one a channel where the unit is HU, none where it is display.
+        aspect: `squash` stretches to a square; `keep` pads with black.
+        display_window: what a CT DICOM is shown through where the unit is display; None refuses it.
+        modalities: DICOM Modality (0008,0060) values that are accepted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: Unit
+    size: int = Field(ge=1)
+    channels: int = Field(ge=1, le=4)
+    windows: tuple[Window, ...] = ()
+    aspect: Literal["squash", "keep"] = "squash"
+    display_window: Window | None = None
+    modalities: tuple[str, ...]
+
+    @classmethod
+    def build(cls, task: Task, settings: PreprocessSettings, unit: Unit, display_window: Window | None) -> "Preprocess":
+        """Combine what the task, the configuration and the source say.
+
+        Args:
+            unit: of the source's images.
+            display_window: that the source's pictures were made with, where they are windowed CT.
+        """
+        return cls(
+            unit=unit,
+            size=settings.size,
+            channels=settings.channels,
+            windows=settings.windows if unit == "HU" else (),
+            aspect=settings.aspect,
+            display_window=display_window if unit == "display" else None,
+            modalities=task.modalities,
+        )
+
+    @model_validator(mode="after")
+    def _windows_fit_the_unit(self) -> "Preprocess":
+        expected = self.channels if self.unit == "HU" else 0
+        if len(self.windows) != expected:
+            raise ValueError(f"unit {self.unit} with {self.channels} channels takes {expected} windows")
+        return self
+
+    def pixels(self, data: bytes) -> UInt8Image:
+        """Make model input of a DICOM, PNG or JPEG file.
+
+        Returns:
+            uint8, shape (size, size, channels); read-only where one channel is repeated.
+        Raises:
+            ImageRejected: the file breaks a rule of `limits`, `raster` or `dicom.read`; or `unit`, `modality` or
+                `constant`.
+        """
+        return self.expand(self._fit(self._shown(self._open(data))))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether all channels are one gray image, which is then stored once."""
+        return self.unit == "display" and self.channels > 1
+
+    @property
+    def stored_channels(self) -> int:
+        """Channels that a store keeps."""
+        return 1 if self.repeats else self.channels
+
+    def stored(self, pixels: UInt8Image) -> UInt8Image:
+        """Drop repeated channels: a view of shape (..., stored_channels)."""
+        return pixels[..., : self.stored_channels]
+
+    def expand(self, stored: UInt8Image) -> UInt8Image:
+        """Repeat what `stored` dropped: a view of shape (..., channels)."""
+        return np.broadcast_to(stored, (*stored.shape[:-1], self.channels)) if self.repeats else stored
+
+    def way(self, data: bytes) -> list[tuple[str, NDArray[Any]]]:
+        """Every stage between the file and the model, named, for a figure.
+
+        Returns:
+            images of shape (height, width), and last the model's input, (size, size, channels).
+        Raises:
+            ImageRejected: as `pixels` does.
+        """
+        picture = self._open(data)
+        shown = self._shown(picture)
+        stages: list[tuple[str, NDArray[Any]]] = [("stored pixels", picture.stored)]
+        if picture.unit == "HU":
+            windows = self.windows or (self.display_window,)
+            stages.append(("Hounsfield units", picture.values))
+            stages += [(_window_name(window), shown[..., n]) for n, window in enumerate(windows) if window]
+        elif picture.modality:
+            stages.append(("display values", picture.values))
+        return [*stages, ("model input", self.expand(self._fit(shown)))]
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the settings; a store made with others is another store."""
+        return sha256_of(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
+
+    def _open(self, data: bytes) -> Picture:
+        kind = check(data)
+        if kind != "dicom":
+            gray = read_raster(data, kind)
+            if gray.min() == gray.max():
+                raise ImageRejected("constant", "every pixel of the image has the same value")
+            return Picture(gray, "display", stored=gray)
+        picture = read_dicom(data)
+        if picture.modality not in self.modalities:
+            raise ImageRejected("modality", f"the model reads {', '.join(self.modalities)}, not {picture.modality}")
+        return picture
+
+    def _shown(self, picture: Picture) -> UInt8Image:
+        """Display values at the file's own size, shape (height, width, stored_channels)."""
+        if picture.unit == "display" == self.unit:
+            return picture.values[..., np.newaxis]
+        if picture.unit == "display":
+            raise ImageRejected("unit", "the model reads Hounsfield units; send the DICOM file, not a picture of it")
+        if self.unit == "HU":
+            return window_stack(picture.values, self.windows)
+        if self.display_window is None:
+            raise ImageRejected("unit", "the model reads pictures of an unknown CT window; send such a picture")
+        return window_stack(picture.values, (self.display_window,))
+
+    def _fit(self, shown: UInt8Image) -> UInt8Image:
+        """Resize to the model's size; windows come first, for they are not linear: shape (size, size, channels)."""
+        if self.aspect == "squash":
+            return _resize(shown, self.size, self.size)
+        height, width, channels = shown.shape
+        share = self.size / max(height, width)
+        rows, columns = max(1, round(height * share)), max(1, round(width * share))
+        fitted = np.zeros((self.size, self.size, channels), np.uint8)
+        top, left = (self.size - rows) // 2, (self.size - columns) // 2
+        fitted[top : top + rows, left : left + columns] = _resize(shown, rows, columns)
+        return fitted
+
+
+def thumbnail(pixels: UInt8Image) -> UInt8Image:
+    """Make the small gray image by which the audit finds near duplicates.
+
+    Args:
+        pixels: stored pixels, shape (height, width, channels).
+    Returns:
+        uint8, shape (32, 32), the mean of the channels.
+    """
+    small = _resize(pixels, _THUMBNAIL, _THUMBNAIL)
+    return np.rint(small.mean(axis=-1)).astype(np.uint8)
+
+
+def _resize(image: UInt8Image, rows: int, columns: int) -> UInt8Image:
+    """Shrink by averaging areas, which does not alias; enlarge by interpolating."""
+    height, width, channels = image.shape
+    smaller = min(width, columns), min(height, rows)
+    if smaller != (width, height):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (columns, rows):
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return image.reshape(rows, columns, channels)  # cv2 drops a single channel
+
+
+def _window_name(window: Window) -> str:
+    names = [name for name, known in WINDOWS.items() if known == window]
+    return f"{names[0] if names else 'window'} {window.center:g}/{window.width:g}"
