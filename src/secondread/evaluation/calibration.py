@@ -32,3 +32,8 @@ def calibration_gaps(truth: FloatArray, probabilities: FloatArray) -> FloatArray
     """
     bins = quantile_bins(probabilities)
     return np.where(bins[:, None] == np.arange(BINS), (truth - probabilities)[:, None], 0.0)
+
+
+def calibration_error(truth: FloatArray, probabilities: FloatArray) -> float:
+    """The mean distance between a bin's positive share and its mean probability (ECE), weighted by images."""
+    return float(np.abs(calibration_gaps(truth, probabilities).sum(axis=0)).sum() / len(truth))

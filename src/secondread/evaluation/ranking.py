@@ -55,7 +55,7 @@ def auroc(true: FloatArray, false: FloatArray) -> FloatArray:
 
 def average_precision(true: FloatArray, false: FloatArray) -> FloatArray:
     """Area under the precision-recall steps from `Ranking.counts`, shape (resamples,); NaN without both classes."""
-    # Above the first row that was drawn nothing is called positive; the recall's step there is 0, so any precision does.
+    # Above the first row that was drawn nothing is called positive; the recall's step is 0 there.
     precision = true / np.maximum(true + false, 1)
     area = (np.diff(true, axis=1, prepend=0) * precision).sum(axis=1)
     return divide(area, np.where(false[:, -1] > 0, true[:, -1], 0))

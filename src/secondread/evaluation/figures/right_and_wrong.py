@@ -1,0 +1,63 @@
+"""What the model got right and wrong, and where it hesitated."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.special import logit
+
+from secondread.evaluation.figures.style import GREEN, VERMILION, Pixels, readable, styled, threshold_text
+from secondread.evaluation.figures.tiles import Section, Tile, gray, sheet
+from secondread.evaluation.intervals import FloatArray
+from secondread.evaluation.metrics import Answers
+
+_COLUMNS = 6
+_SMALLEST = 1e-7
+
+
+@styled
+def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: float | FloatArray) -> Figure:
+    """Draw the most confident right and wrong decisions and the most uncertain ones, green and red framed.
+
+    Args:
+        frame: predictions, as `evaluate` takes them.
+        pixels: images by row of the frame.
+        label: the label that was decided.
+        threshold: one, or one a row of the frame.
+    """
+    answer = Answers.of(frame, label)
+    applied = np.broadcast_to(threshold, len(frame))[answer.rows]
+    # How far in logits a probability lies from its threshold, because .999 and .99 differ more than .5 and .51.
+    margin = _logits(answer.probabilities) - _logits(applied)
+    present, called = answer.truth == 1, answer.probabilities >= applied
+    name = readable(label)
+    groups = (
+        (f"Missed: {name}, called absent", present & ~called, margin),
+        (f"False alarms: no {name}, called present", ~present & called, -margin),
+        (f"Found: {name}, called present", present & called, -margin),
+        (f"Cleared: no {name}, called absent", ~present & ~called, margin),
+        ("Most uncertain: closest to the threshold", np.ones(len(present), bool), np.abs(margin)),
+    )
+
+    def tile(place: int) -> Tile:
+        right = present[place] == called[place]
+        words = f"{'present' if present[place] else 'absent'}, {answer.probabilities[place]:.3f} "
+        mark = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
+        return Tile(gray(pixels[int(answer.rows[place])]), words + mark, GREEN if right else VERMILION)
+
+    sections = [_section(heading, group, order, tile) for heading, group, order in groups]
+    return sheet(f"Right and wrong: {name}, {threshold_text(threshold)} (truth, probability)", sections, _COLUMNS)
+
+
+def _section(
+    heading: str, group: np.ndarray[tuple[int], np.dtype[np.bool_]], order: FloatArray, tile: Callable[[int], Tile]
+) -> Section:
+    """The first images of a group in rising order."""
+    members = np.flatnonzero(group)
+    first = members[np.argsort(order[members], kind="stable")][:_COLUMNS]
+    return Section(heading, f"{len(members):,} images", [tile(int(place)) for place in first])
+
+
+def _logits(probabilities: FloatArray) -> FloatArray:
+    return np.asarray(logit(np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)))
