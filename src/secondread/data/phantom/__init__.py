@@ -1,0 +1,1 @@
+"""Synthetic patients: the embedded default and the images of the tests."""
