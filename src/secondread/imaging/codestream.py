@@ -7,6 +7,7 @@ from secondread.errors import ImageRejected
 _END_OF_IMAGE = b"\xff\xd9"  # JPEG and JPEG-LS call it EOI, JPEG 2000 EOC
 _START_OF_SCAN = 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0..SOF15, and SOF55 of JPEG-LS
+_SEQUENTIAL = (0xC0, 0xC1)  # SOF0 and SOF1, Huffman-coded
 _MOST_SCANS = 32  # a progressive JPEG of thousands of scans keeps every decoder busy for minutes
 
 
@@ -19,22 +20,24 @@ class Frame(NamedTuple):
 
 
 def jpeg_frame(data: bytes) -> Frame:
-    """Read the frame header of a JPEG or JPEG-LS stream, and see that the stream ends.
+    """Read the frame header of a JPEG or JPEG-LS stream; see that the stream ends, and soon.
 
     Raises:
         ImageRejected: `truncated` or `scans`.
     Source: ITU-T T.81 Annex B, ITU-T T.87 Annex C.
     """
-    frame, position = None, 2
+    frame, process, position = None, 0, 2
     while (marker := _marker(data, position)) != _START_OF_SCAN:
         if marker in _FRAME_MARKERS and frame is None:
             rows, columns = _integer(data, position + 5), _integer(data, position + 7)
-            frame = Frame(rows, columns, _integer(data, position + 9, 1))
+            frame, process = Frame(rows, columns, _integer(data, position + 9, 1)), marker
         # A marker may be preceded by any number of fill bytes.
         position += 1 if marker == 0xFF else 2 + _integer(data, position + 2)
     if frame is None or data.rfind(_END_OF_IMAGE, position) < 0:
         raise _truncated()
-    if data.count(bytes((0xFF, _START_OF_SCAN)), position) > _MOST_SCANS:
+    # A sequential stream whose first scan holds every component is over after it: no need to look at all its bytes.
+    is_one_scan = process in _SEQUENTIAL and _integer(data, position + 4, 1) == frame.components
+    if not is_one_scan and data.count(bytes((0xFF, _START_OF_SCAN)), position) > _MOST_SCANS:
         raise ImageRejected("scans", f"the JPEG stream has more than {_MOST_SCANS} scans")
     return frame
 

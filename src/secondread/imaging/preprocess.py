@@ -108,7 +108,8 @@ class Preprocess(BaseModel):
         """
         picture = self._open(data)
         shown = self._shown(picture)
-        stages: list[tuple[str, NDArray[Any]]] = [("stored pixels", picture.stored)]
+        first = "stored pixels" if picture.modality else "gray"
+        stages: list[tuple[str, NDArray[Any]]] = [(first, picture.stored)]
         if picture.unit == "HU":
             windows = self.windows or (self.display_window,)
             stages.append(("Hounsfield units", picture.values))
@@ -125,7 +126,7 @@ class Preprocess(BaseModel):
     def _open(self, data: bytes) -> Picture:
         kind = check(data)
         if kind != "dicom":
-            gray = read_raster(data, kind)
+            gray = read_raster(data, kind, self.size)
             if gray.min() == gray.max():
                 raise ImageRejected("constant", "every pixel of the image has the same value")
             return Picture(gray, "display", stored=gray)
@@ -168,7 +169,8 @@ def thumbnail(pixels: UInt8Image) -> UInt8Image:
         uint8, shape (32, 32), the mean of the channels.
     """
     small = _resize(pixels, _THUMBNAIL, _THUMBNAIL)
-    return np.rint(small.mean(axis=-1)).astype(np.uint8)
+    gray: UInt8Image = np.rint(small.mean(axis=-1)).astype(np.uint8)
+    return gray
 
 
 def _resize(image: UInt8Image, rows: int, columns: int) -> UInt8Image:
@@ -179,7 +181,8 @@ def _resize(image: UInt8Image, rows: int, columns: int) -> UInt8Image:
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     if smaller != (columns, rows):
         image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return image.reshape(rows, columns, channels)  # cv2 drops a single channel
+    resized: UInt8Image = image.reshape(rows, columns, channels)  # cv2 drops a single channel
+    return resized
 
 
 def _window_name(window: Window) -> str:

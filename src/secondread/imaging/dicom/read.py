@@ -132,15 +132,12 @@ def _read_dicom(data: bytes) -> Picture:
     shown = stored if padding is None else stored[~padding]
     if shown.size == 0 or shown.min() == shown.max():
         raise ImageRejected("constant", "every pixel of the image has the same value")
-    if modality == "CT":
-        hounsfield = to_hounsfield(stored, dcm)
-        if padding is not None:
-            hounsfield[padding] = _DARKEST_HU
-        return Picture(hounsfield, "HU", stored, modality, padding)
-    display = to_display(stored, shown, dcm)
+    extent = int(shown.min()), int(shown.max())
+    is_ct = modality == "CT"
+    values = to_hounsfield(stored, extent, dcm) if is_ct else to_display(stored, extent, dcm)
     if padding is not None:
-        display[padding] = 0
-    return Picture(display, "display", stored, modality, padding)
+        values[padding] = _DARKEST_HU if is_ct else 0
+    return Picture(values, "HU" if is_ct else "display", stored, modality, padding)
 
 
 def _refuse_deflate_bomb(data: bytes) -> None:
@@ -187,5 +184,5 @@ def _padding(dcm: Dataset, stored: NDArray[Any]) -> Mask | None:
         return None
     limit = dcm.get("PixelPaddingRangeLimit")
     low, high = sorted((int(value), int(value if limit is None else limit)))
-    mask: Mask = (stored >= low) & (stored <= high)
+    mask: Mask = stored == low if low == high else (stored >= low) & (stored <= high)
     return mask if mask.any() else None

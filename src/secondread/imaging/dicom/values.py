@@ -20,13 +20,14 @@ _STEEPEST_SLOPE = 100.0
 _LINE = "RescaleSlope (0028,1053) and RescaleIntercept (0028,1052)"
 
 
-def to_hounsfield(stored: _Stored, dcm: Dataset) -> HounsfieldImage:
+def to_hounsfield(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> HounsfieldImage:
     """Rescale a CT image to Hounsfield units.
 
     Args:
         stored: shape (height, width).
+        extent: its smallest and largest value that is no padding.
     Returns:
-        shape (height, width); int16 where slope and intercept are whole numbers, else float32.
+        shape (height, width); int16 where slope and intercept are whole numbers and it holds the result, else float32.
     Raises:
         ImageRejected: `rescale`.
     Source: DICOM PS3.3 C.11.1 and C.8.2.1.
@@ -37,25 +38,28 @@ def to_hounsfield(stored: _Stored, dcm: Dataset) -> HounsfieldImage:
     slope, intercept = line
     if _is_wrapped(dcm, slope, intercept):
         return ((stored.astype(np.int16) + 1000) % 4096 - 1000).astype(np.int16)
-    if slope.is_integer() and intercept.is_integer():
-        hounsfield = stored.astype(np.int32) * int(slope) + int(intercept)
-        return hounsfield.clip(-(2**15), 2**15 - 1).astype(np.int16)
+    ends = [value * slope + intercept for value in extent]
+    if slope.is_integer() and intercept.is_integer() and -(2**15) <= min(ends) <= max(ends) < 2**15:
+        # Modulo 2**16 on the way, as int16 is: what fits at the end is right.
+        factor, offset = np.array(line).astype(np.int64).astype(np.int16)
+        hounsfield: NDArray[np.int16] = stored.astype(np.int16) * factor + offset
+        return hounsfield
     return (stored * slope + intercept).astype(np.float32)
 
 
-def to_display(stored: _Stored, shown: _Stored, dcm: Dataset) -> UInt8Image:
+def to_display(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> UInt8Image:
     """Show an X-ray as its file asks: modality LUT, then VOI, then inversion if it is MONOCHROME1.
 
     Args:
         stored: shape (height, width).
-        shown: those of its values that are no padding; they are the range shown when the file names none.
+        extent: its smallest and largest value that is no padding; all of it is shown where the file names no window.
     Returns:
         uint8, shape (height, width), bone bright.
     Raises:
-        ImageRejected: `rescale`, `window` or `lut`.
+        ImageRejected: `rescale`, `window`, `lut` or `constant`.
     Source: DICOM PS3.4 N.2, PS3.3 C.11.1, C.11.2.
     """
-    lowest, highest = int(shown.min()), int(shown.max())
+    lowest, highest = extent
     # Every value that occurs goes through the pipeline once, and the image through the resulting table.
     share = _voi(_modality(np.arange(lowest, highest + 1, dtype=np.float64), dcm), dcm)
     if dcm.PhotometricInterpretation == "MONOCHROME1":
@@ -94,11 +98,15 @@ def _voi(numbers: _Numbers, dcm: Dataset) -> _Numbers:
     """Share of full brightness, 0 to 1: by the first VOI LUT, else the first window, else from darkest to brightest."""
     if dcm.get("VOILUTSequence"):
         lut = dcm.VOILUTSequence[0]
-        return _look_up(numbers, lut, dcm) / (2 ** int(lut.LUTDescriptor[2]) - 1)
+        brightest: int = 2 ** int(lut.LUTDescriptor[2]) - 1
+        return _look_up(numbers, lut, dcm) / brightest
     if "WindowCenter" in dcm and "WindowWidth" in dcm:
         return _windowed(numbers, _first(dcm.WindowCenter), _first(dcm.WindowWidth), dcm.get("VOILUTFunction"))
-    lowest, highest = float(numbers.min()), float(numbers.max())
-    return (numbers - lowest) / (highest - lowest)
+    lowest, highest = numbers.min(), numbers.max()
+    if lowest == highest:
+        raise ImageRejected("constant", "the modality LUT gives every pixel the same value")
+    share: _Numbers = (numbers - lowest) / (highest - lowest)
+    return share
 
 
 def _windowed(numbers: _Numbers, center: float, width: float, function: str | None) -> _Numbers:
