@@ -1,15 +1,30 @@
 """Which layout a folder has."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from secondread.data.sources.class_folders import ClassFolders
+from secondread.data.sources.ct_ich import CtIch
+from secondread.data.sources.head_ct import HeadCt
 from secondread.data.sources.index import Index, Source
 from secondread.data.sources.kermany import Kermany
 from secondread.data.sources.listing import require_folder
+from secondread.data.sources.rsna_hemorrhage import RsnaHemorrhage
+from secondread.data.sources.rsna_pneumonia import RsnaPneumonia
+from secondread.data.sources.table import Table
 from secondread.errors import SourceError
 from secondread.tasks import Task
 
 # The more particular a layout, the earlier it is asked.
-SOURCES: tuple[Source, ...] = (Kermany(),)
+SOURCES: tuple[Source, ...] = (
+    HeadCt(),
+    CtIch(),
+    RsnaHemorrhage(),
+    RsnaPneumonia(),
+    Kermany(),
+    Table(),
+    ClassFolders(),
+)
 
 
 def open_source(root: Path, task: Task, layout: str = "auto", workers: int | None = None) -> Index:
@@ -30,7 +45,7 @@ def open_source(root: Path, task: Task, layout: str = "auto", workers: int | Non
             f"use task={source.tasks[0]} or another folder"
         )
     index = source.index(root, task, workers)
-    return Index(**{**vars(index), "report": (f"{source.layout}: {why}", *index.report)})
+    return replace(index, report=(f"{source.layout}: {why}", *index.report))
 
 
 def _recognise(root: Path) -> tuple[Source, str]:
@@ -42,7 +57,7 @@ def _recognise(root: Path) -> tuple[Source, str]:
         raise SourceError(f"{root}: the folder is empty; check the path behind `data`")
     raise SourceError(
         f"{root}: no known layout fits ({', '.join(source.layout for source in SOURCES)}); arrange the images in "
-        "folders named by class, or write a CSV with the columns path and label"
+        "folders named by class, or write a CSV with the column path and a column per label"
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from secondread.config import Unit, Window
 from secondread.data.sources.labels import complete_labels
+from secondread.data.sources.listing import put_aside as put_aside_rows
 from secondread.errors import SourceError
 from secondread.tasks import Task
 
@@ -81,19 +82,26 @@ def make_index(
     Raises:
         SourceError: no row is left, or labels contradict each other.
     """
-    aside = pd.concat([pd.DataFrame({"path": [], "rule": [], "reason": []}, dtype=str), *put_aside])
-    if rows.empty:
+    labels = complete_labels(rows, task, str(root))
+    labelled = labels.notna().any(axis=1)
+    silent = put_aside_rows(list(rows.loc[~labelled, "path"]), "no_label", "every label of this file is unknown")
+    aside = pd.concat([silent, *put_aside], ignore_index=True)
+    if not labelled.any():
         raise SourceError(
             f"{root}: read as {layout}, it holds no labelled image ({len(aside)} files or labels put aside); "
             "check that the folder is complete"
         )
-    entries = _complete(rows, task)
+    entries = _complete(rows[labelled], labels[labelled])
     lines = (*report, *_counts(entries, task), *_aside_counts(aside))
-    return Index(layout, root, entries, aside.reset_index(drop=True), unit, display_window, lines)
+    return Index(layout, root, entries, aside, unit, display_window, lines)
 
 
-def _complete(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
-    labels = complete_labels(rows, task)
+def unit_of(rows: pd.DataFrame) -> Unit:
+    """HU when every image is a CT DICOM by `modality`, which `headers.with_headers` reads."""
+    return "HU" if len(rows) and (rows["modality"] == "CT").all() else "display"
+
+
+def _complete(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, object] = {
         name: rows[name].astype(str) if name in rows else pd.Series("", rows.index, dtype=str) for name in _TEXT_COLUMNS
     }

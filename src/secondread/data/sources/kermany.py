@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from secondread.data.sources.index import Index, make_index
-from secondread.data.sources.listing import first_files, list_files, subfolders, without_label
+from secondread.data.sources.listing import file_names, list_files, subfolders, without_label
 from secondread.tasks import Task
 
 _CLASSES = {"normal": 0.0, "pneumonia": 1.0}
@@ -41,10 +41,12 @@ class Kermany:
         """Index the images; see `Source.index`."""
         base = _base(root)
         assert base is not None, "index follows recognises"
+        # A split given alone, such as chest_xray/test, names its patients as the whole does.
+        alone = _SPLITS.get(root.resolve().name.lower(), "")
         rows, aside, report = [], [], []
         for folder, split in _split_folders(base):
             listing = list_files(root, folder)
-            found, unlabelled = _rows(listing.regular, PurePosixPath(folder.relative_to(root).as_posix()), split)
+            found, unlabelled = _rows(listing.regular, len(folder.relative_to(root).parts), split, split or alone)
             rows.append(found)
             aside += [listing.put_aside(), without_label(unlabelled)]
             if folder.name.lower() == "val":
@@ -70,14 +72,14 @@ def patient_of(name: str, split: str) -> str:
     return normal[1].lower() if normal else ""
 
 
-def _rows(paths: tuple[str, ...], folder: PurePosixPath, split: str) -> tuple[pd.DataFrame, list[str]]:
-    depth = len(folder.parts)
+def _rows(paths: tuple[str, ...], depth: int, split: str, namespace: str) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of the files in class folders, which lie `depth` folders below the root, and the other files."""
     parts = [(path, PurePosixPath(path).parts) for path in paths]
     labelled = [(path, part) for path, part in parts if len(part) > depth + 1 and part[depth].lower() in _CLASSES]
     rows = pd.DataFrame(
         {
             "path": [path for path, _ in labelled],
-            "patient": [patient_of(part[-1], split) for _, part in labelled],
+            "patient": [patient_of(part[-1], namespace) for _, part in labelled],
             "split": split,
             "label_pneumonia": [_CLASSES[part[depth].lower()] for _, part in labelled],
         }
@@ -111,4 +113,4 @@ def _is_base(folder: Path) -> bool:
     classes = [
         path for part, _ in _split_folders(folder) for name, path in subfolders(part).items() if name in _CLASSES
     ]
-    return any(patient_of(name, "") for path in classes for name in first_files(path, 20))
+    return any(patient_of(name, "") for path in classes for name in file_names(path))

@@ -32,7 +32,7 @@ def read_labels(texts: pd.Series, where: str) -> pd.Series:
     return plain.map(_MEANINGS).astype(np.float64)
 
 
-def complete_labels(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
+def complete_labels(rows: pd.DataFrame, task: Task, where: str) -> pd.DataFrame:
     """Give every label of the task a column, and add what follows from the others.
 
     `any` is the union of the other labels: absent, it makes them all absent; one of them present makes it present; all
@@ -40,6 +40,7 @@ def complete_labels(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
 
     Args:
         rows: has some of the task's label columns; its index is the line of the table, which errors name.
+        where: the root that the user typed, for errors.
     Returns:
         float64, a column per label in the task's order.
     Raises:
@@ -53,7 +54,7 @@ def complete_labels(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     contradiction = some & (labels["label_any"] == 0)
     if contradiction.any():
         raise SourceError(
-            f"row {contradiction.idxmax()}: `any` is 0 but one of {', '.join(task.labels[1:])} is 1 "
+            f"{where}: row {contradiction.idxmax()}: `any` is 0 but one of {', '.join(task.labels[1:])} is 1 "
             f"({int(contradiction.sum())} such rows); correct the label table"
         )
     unknown = labels["label_any"].isna()

@@ -73,11 +73,9 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {path.name.lower(): path for path in sorted(found, reverse=True)}
 
 
-def first_files(folder: Path, at_most: int) -> Iterator[str]:
-    """Names of some plain files directly inside a folder, for recognising a layout without listing all of it."""
-    names = (entry.name for entry in _scan(os.fspath(folder)) if entry.is_file(follow_symlinks=False))
-    for _, name in zip(range(at_most), names, strict=False):
-        yield name
+def file_names(folder: Path) -> Iterator[str]:
+    """Names of the plain files directly inside a folder."""
+    return (entry.name for entry in _scan(os.fspath(folder)) if entry.is_file(follow_symlinks=False))
 
 
 def require_folder(root: Path) -> None:

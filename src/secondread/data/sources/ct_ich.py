@@ -1,0 +1,71 @@
+"""CT-ICH: `hemorrhage_diagnosis.csv` and `Patients_CT/<patient>/brain/<slice>.jpg`, windowed 8-bit slices.
+
+Source: Hssayeni, PhysioNet, doi:10.13026/w8q8-ky94, version 1.0.0.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from secondread.config import Window
+from secondread.data.sources.index import Index, make_index
+from secondread.data.sources.labels import read_labels
+from secondread.data.sources.listing import Listing, list_files, put_aside, subfolders, without_label
+from secondread.data.sources.tables import columns_of, drop_repeats, read_numbers, read_table
+from secondread.tasks import Task
+
+_TABLE = "hemorrhage_diagnosis.csv"
+_COLUMNS = {"patientnumber", "slicenumber", "no_hemorrhage"}
+_SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+_SLICE = re.compile(r"(?:.*/)?(\d{1,9})/brain/(\d{1,9})\.jpe?g", re.IGNORECASE)
+# The same slices through the bone window, and the bleeds' outlines.
+_OTHER = re.compile(r".*/bone/.*|.*_HGE_Seg\.jpe?g", re.IGNORECASE)
+_WINDOW = Window(center=40, width=120)
+
+
+class CtIch:
+    """`any` is what is not `No_Hemorrhage`; rows without an image are put aside."""
+
+    layout = "ct_ich"
+    tasks = ("hemorrhage",)
+
+    def recognises(self, root: Path) -> str | None:
+        """A table `hemorrhage_diagnosis.csv` of patients and slices."""
+        return f"{_TABLE} of patients and slices" if set(columns_of(root / _TABLE)) >= _COLUMNS else None
+
+    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+        """Index the images; see `Source.index`."""
+        rows = _read(root)
+        folder = subfolders(root).get("patients_ct")
+        listing = list_files(root, folder) if folder else Listing((), ())
+        files = {(int(match[1]), int(match[2])): path for path in listing.regular if (match := _SLICE.fullmatch(path))}
+        slices = list(zip(rows["patient"], rows["order"], strict=True))
+        rows = rows.assign(
+            path=[files.get(slice_, "") for slice_ in slices], patient="ct_ich " + rows["patient"].astype(str)
+        )
+        rows["series"] = rows["patient"]
+        found = rows["path"] != ""
+        absent = [f"Patients_CT/{patient:03d}/brain/{number}.jpg" for patient, number in slices]
+        missing = put_aside(
+            list(pd.Series(absent, rows.index)[~found]), "missing_file", "the table's slice has no image"
+        )
+        used = set(rows["path"])
+        unlabelled = [path for path in listing.regular if path not in used and not _OTHER.fullmatch(path)]
+        aside = [listing.put_aside(), missing, without_label(unlabelled)]
+        return make_index(self.layout, root, task, rows[found], aside, [], display_window=_WINDOW)
+
+
+def _read(root: Path) -> pd.DataFrame:
+    table = read_table(root / _TABLE, root)
+    present = [name for name in _SUBTYPES if name in table]
+    rows = pd.DataFrame(
+        {
+            "patient": read_numbers(table["patientnumber"], f"{root}: PatientNumber"),
+            "order": read_numbers(table["slicenumber"], f"{root}: SliceNumber"),
+            "label_any": 1 - read_labels(table["no_hemorrhage"], f"{root}: No_Hemorrhage"),
+        }
+    )
+    for name in present:
+        rows[f"label_{name}"] = read_labels(table[name], f"{root}: {name}")
+    return drop_repeats(rows, ["patient", "order"], root)

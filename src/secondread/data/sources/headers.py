@@ -1,0 +1,83 @@
+"""Whose image a DICOM file is, read from many headers at once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from secondread.data.sources.listing import put_aside
+from secondread.errors import ImageRejected
+from secondread.execution import map_in_processes
+from secondread.imaging.dicom.read import Header, read_header
+from secondread.imaging.limits import MOST_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PREFIX = 1 << 16
+_RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def with_headers(rows: pd.DataFrame, root: Path, workers: int | None) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Fill patient, study, series and order of DICOM images where the source does not know them.
+
+    Args:
+        rows: has `path`; may have the other columns.
+        workers: processes that read.
+    Returns:
+        The rows with `modality` added ("" for pictures), without those whose header cannot be read, and these as put
+        aside.
+    """
+    candidates = [(root, str(path)) for path in rows["path"] if not str(path).lower().endswith(_RASTER_SUFFIXES)]
+    read = map_in_processes(read_one, candidates, workers, "reading DICOM headers") if candidates else iter(())
+    answers = dict(zip((path for _, path in candidates), read, strict=True))
+    found = [answers.get(str(path)) for path in rows["path"]]
+    rejected = [
+        put_aside([str(path)], answer.rule, answer.reason)
+        for path, answer in zip(rows["path"], found, strict=True)
+        if isinstance(answer, ImageRejected)
+    ]
+    kept = np.array([not isinstance(answer, ImageRejected) for answer in found], bool)
+    return _filled(rows[kept], [answer for answer in found if not isinstance(answer, ImageRejected)]), rejected
+
+
+def read_one(file: tuple[Path, str]) -> Header | ImageRejected | None:
+    """Read one header, in a worker.
+
+    Args:
+        file: root, and path relative to it.
+    Returns:
+        None for a file that is no DICOM (PS3.10 7.1: `DICM` behind 128 bytes).
+    """
+    root, path = file
+    try:
+        with (root / path).open("rb") as opened:
+            start = opened.read(_PREFIX)
+            if start[128:132] != b"DICM":
+                return None
+            # The pixels are not needed, and headers hardly ever need more than the start; a deflated one does.
+            return _from_prefix(start) or read_header(start + opened.read(MOST_BYTES["dicom"]))
+    except ImageRejected as rejected:
+        return rejected
+    except OSError:
+        return ImageRejected("unreadable", "the file cannot be opened")
+
+
+def _from_prefix(start: bytes) -> Header | None:
+    try:
+        header = read_header(start)
+    except ImageRejected:
+        return None
+    return header if header.series_uid else None
+
+
+def _filled(rows: pd.DataFrame, headers: "Sequence[Header | None]") -> pd.DataFrame:
+    filled = rows.copy()
+    for column, field in (("patient", "patient_id"), ("study", "study_uid"), ("series", "series_uid")):
+        told = pd.Series([getattr(header, field) if header else "" for header in headers], rows.index, dtype=str)
+        filled[column] = told if column not in rows else rows[column].where(rows[column] != "", told)
+    order = pd.Series([header.order if header else np.nan for header in headers], rows.index, dtype=np.float64)
+    filled["order"] = order if "order" not in rows else rows["order"].fillna(order)
+    filled["modality"] = pd.Series([header.modality if header else "" for header in headers], rows.index, dtype=str)
+    return filled

@@ -1,0 +1,123 @@
+"""A table of your own: a CSV with `path`, a column per label, and perhaps patient, study, series, split and order.
+
+Labels are 1, 0 or empty for unknown; columns are named by label or `label_<label>`; paths are relative to the table.
+"""
+
+import stat
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from secondread.config import WINDOWS
+from secondread.data.sources.headers import with_headers
+from secondread.data.sources.index import Index, make_index, unit_of
+from secondread.data.sources.labels import read_labels
+from secondread.data.sources.listing import list_files, put_aside, without_label
+from secondread.data.sources.tables import columns_of, csv_files, drop_repeats, read_table
+from secondread.errors import SourceError
+from secondread.tasks import Task, load_task, task_names
+
+_TEXTS = ("patient", "study", "series")
+_SPLITS = {"": "", "train": "train", "val": "val", "validation": "val", "test": "test"}
+_REASONS = {
+    "missing_file": "the table's path is no file",
+    "outside": "the table's path leaves the table's folder",
+    "not_regular": "a link or device, not a plain file",
+}
+
+
+class Table:
+    """The CSV itself, or a folder with exactly one CSV that has a `path` column."""
+
+    layout = "table"
+    tasks = ("hemorrhage", "pneumonia")
+
+    def recognises(self, root: Path) -> str | None:
+        """A `path` column and a column of any task's label."""
+        return "a table with the column path and columns of labels" if _table(root) else None
+
+    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+        """Index the images; see `Source.index`."""
+        table = _table(root)
+        assert table is not None, "index follows recognises"
+        rows = drop_repeats(_read(root, table, task), ["path"], root)
+        judged = rows["path"].map(lambda path: _judge(table.parent, path))
+        aside = [put_aside(list(rows.loc[judged == rule, "path"]), rule, reason) for rule, reason in _REASONS.items()]
+        if root.is_dir():
+            named = {PurePosixPath(path).as_posix() for path in rows["path"]}
+            listing = list_files(root)
+            aside.append(without_label([path for path in listing.regular if path not in named]))
+        rows, rejected = with_headers(rows[judged == ""], table.parent, workers)
+        window = WINDOWS["brain"] if task.name == "hemorrhage" else None
+        return make_index(
+            self.layout, table.parent, task, rows, [*aside, *rejected], [], unit=unit_of(rows), display_window=window
+        )
+
+
+def _read(root: Path, table: Path, task: Task) -> pd.DataFrame:
+    read = read_table(table, root)
+    columns = _label_columns(list(read.columns), task)
+    if not columns:
+        raise SourceError(
+            f"{root}: no column of the table is a label of {task.name}; name one of {', '.join(task.labels)}. "
+            f"Received: {', '.join(read.columns)}"
+        )
+    rows = pd.DataFrame({"path": [PurePosixPath(path).as_posix() for path in read["path"]]}, read.index)
+    for label, column in columns.items():
+        rows[f"label_{label}"] = read_labels(read[column], f"{root}: {column}")
+    for name in _TEXTS:
+        if name in read:
+            rows[name] = read[name]
+    if "split" in read:
+        rows["split"] = _splits(read["split"], root)
+    if "order" in read:
+        rows["order"] = _orders(read["order"], root)
+    return rows
+
+
+def _splits(texts: pd.Series, root: Path) -> pd.Series:
+    splits = texts.str.lower().map(_SPLITS)
+    _refuse(texts, splits.isna(), root, "split", "write train, val, test, or leave it empty")
+    return splits.astype(str)
+
+
+def _orders(texts: pd.Series, root: Path) -> pd.Series:
+    orders = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype("float64")
+    _refuse(texts, orders.isna() & (texts != ""), root, "order", "write a number, or leave it empty")
+    return orders
+
+
+def _refuse(texts: pd.Series, wrong: pd.Series, root: Path, column: str, step: str) -> None:
+    if wrong.any():
+        first = int(wrong.to_numpy().argmax())
+        raise SourceError(f"{root}: {column}: row {texts.index[first]} says {texts.iloc[first]!r}; {step}")
+
+
+def _judge(folder: Path, path: str) -> str:
+    """The rule that puts a path aside, or ""."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        return "outside"
+    try:
+        mode = (folder / path).lstat().st_mode
+    except (OSError, ValueError):
+        return "missing_file"
+    if stat.S_ISDIR(mode):
+        return "missing_file"
+    return "" if stat.S_ISREG(mode) else "not_regular"
+
+
+def _label_columns(columns: list[str], task: Task) -> dict[str, str]:
+    """The table's column of each label it has."""
+    spelt = {label: [name for name in (label, f"label_{label}") if name in columns] for label in task.labels}
+    return {label: names[0] for label, names in spelt.items() if names}
+
+
+def _table(root: Path) -> Path | None:
+    candidates = csv_files(root) if root.is_dir() else [root]
+    tables = [path for path in candidates if _is_table(columns_of(path))]
+    return tables[0] if len(tables) == 1 else None
+
+
+def _is_table(columns: list[str]) -> bool:
+    return "path" in columns and any(_label_columns(columns, load_task(name)) for name in task_names())

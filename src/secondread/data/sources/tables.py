@@ -1,0 +1,83 @@
+"""Label tables: CSV files as people publish them."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+
+from secondread.data.sources.listing import file_names
+from secondread.errors import SourceError
+
+
+def columns_of(table: Path) -> list[str]:
+    """Column names of a CSV, lower-case and without the spaces around them; empty when it is no CSV file."""
+    if not table.is_file():
+        return []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            return [name.strip().lower() for name in next(csv.reader(lines), [])]
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def read_table(table: Path, root: Path) -> pd.DataFrame:
+    """Read a CSV as text.
+
+    Args:
+        root: what the user typed, for errors.
+    Returns:
+        Columns named as `columns_of` says, values without the spaces around them, "" where empty; the index is the line
+        in the file, the header being line 1.
+    Raises:
+        SourceError: the table is damaged or names a column twice.
+    """
+    names = columns_of(table)
+    if len(set(names)) < len(names):
+        raise SourceError(f"{root}: the label table names a column twice; keep one of them")
+    try:
+        read = pd.read_csv(
+            table, dtype=str, encoding="utf-8-sig", header=0, names=names, skip_blank_lines=False, index_col=False
+        )
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError):
+        raise SourceError(f"{root}: the label table is no whole UTF-8 CSV; save it again or fetch it anew") from None
+    read.index = read.index + 2
+    filled = read.dropna(how="all").fillna("")
+    return pd.DataFrame({name: filled[name].str.strip() for name in filled})
+
+
+def csv_files(folder: Path) -> list[Path]:
+    """CSV files directly inside a folder, sorted."""
+    return sorted(folder / name for name in file_names(folder) if name.lower().endswith(".csv"))
+
+
+def read_numbers(texts: pd.Series, where: str) -> pd.Series:
+    """Read a column of whole numbers, such as ids without their padding.
+
+    Raises:
+        SourceError: names the row and the value.
+    """
+    wrong = ~texts.str.fullmatch(r"\d{1,9}")
+    if wrong.any():
+        first = int(wrong.to_numpy().argmax())
+        raise SourceError(
+            f"{where}: row {texts.index[first]} says {texts.iloc[first]!r}, not a whole number; correct the label table"
+        )
+    return texts.astype("int64")
+
+
+def drop_repeats(rows: pd.DataFrame, keys: list[str], root: Path) -> pd.DataFrame:
+    """Keep the first of rows that say the same.
+
+    Raises:
+        SourceError: two rows of one key say different things; both are named.
+    """
+    distinct = rows.drop_duplicates()
+    again = distinct.duplicated(keys)
+    if again.any():
+        line = distinct.index[int(again.to_numpy().argmax())]
+        same = (distinct[keys] == distinct.loc[line, keys]).all(axis=1)
+        raise SourceError(
+            f"{root}: rows {distinct.index[same.to_numpy()][0]} and {line} of the label table contradict each other "
+            f"about one image ({int(again.sum())} such rows); keep the right one"
+        )
+    return distinct
