@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from secondread.evaluation.confusion import Confusion
-from secondread.evaluation.figures.style import INK, readable, styled, threshold_text
+from secondread.evaluation.figures.style import INK, MUTED, styled
+from secondread.evaluation.intervals import FloatArray
 from secondread.evaluation.metrics import Answers, Thresholds
+from secondread.evaluation.wording import readable, threshold_text, with_interval
 
 
 @styled
@@ -25,17 +26,23 @@ def confusion(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds
     """
     columns = min(3, len(labels))
     rows = -(-len(labels) // columns)
-    size = (6.0, 6.2) if len(labels) == 1 else (3.3 * columns, 3.7 * rows)
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    size = (6.4, 7.0) if len(labels) == 1 else (3.3 * columns, 3.9 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, label in zip(grid, labels, strict=False):
         counted = Answers.of(frame, label).decided(thresholds[label])
-        _matrix(axes, counted, 22 if len(labels) == 1 else 14)
-        found = [f"{readable(label)}, {name}", threshold_text(thresholds[label])]
-        axes.set_title("\n".join(found))
+        _matrix(axes, counted, 22 if len(labels) == 1 else 15)
+        axes.set_title(f"{readable(label)}, {name}", pad=36)
+        axes.text(0, 1.02, _summary(counted, thresholds[label]), transform=axes.transAxes, color=MUTED, size=9)
     for axes in grid[len(labels) :]:
         axes.set_axis_off()
     return figure
+
+
+def _summary(counted: Confusion, threshold: float | FloatArray) -> str:
+    accuracy = counted.estimates().get("accuracy")
+    said = "no image with a known label" if accuracy is None else f"accuracy {with_interval(accuracy)}"
+    return f"{threshold_text(threshold)}\n{said}"
 
 
 def _matrix(axes: Axes, counted: Confusion, size: float) -> None:
@@ -46,12 +53,21 @@ def _matrix(axes: Axes, counted: Confusion, size: float) -> None:
             [counted.false_negatives, counted.true_positives],
         ]
     )
+    small = max(size * 0.55, 9.5)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.6 else INK
         axes.text(column, row, f"{count:,}\n", ha="center", va="center", color=color, size=size, weight="bold")
-        axes.text(column, row, f"\n{shares[row, column]:.1%}", ha="center", va="center", color=color, size=size * 0.55)
+        axes.text(
+            column,
+            row,
+            f"\n{shares[row, column]:.1%}",
+            ha="center",
+            va="center",
+            color=color,
+            size=small,
+        )
     axes.set(xticks=[0, 1], yticks=[0, 1], xlabel="Called", ylabel="Truth")
     axes.set_xticklabels(["absent", "present"])
     axes.set_yticklabels(["absent", "present"], rotation=90, va="center")

@@ -5,9 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from secondread.evaluation.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, readable, styled
+from secondread.evaluation.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, styled
+from secondread.evaluation.wording import readable
 
 _SIDES = {"train": (BLUE, "training"), "val": (VERMILION, "validation")}
+_TITLES = {"auroc": "AUROC"}
 _COLUMNS = 2
 
 
@@ -31,8 +33,9 @@ def curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("Epoch")
-    handles = {line.get_label(): line for axes in grid for line in axes.get_lines()}
-    figure.legend(handles=list(handles.values()), loc="outside upper left", ncols=4)
+    drawn = [axes.get_legend_handles_labels() for axes in grid]
+    handles = {name: handle for found in drawn for handle, name in zip(*found, strict=True)}
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -52,8 +55,17 @@ def _panel(axes: Axes, history: pd.DataFrame, metric: str, names: list[str], bes
     for name in names:
         color, side = _SIDES.get(name.split("/")[0], (GREEN if metric != "learning_rate" else INK, readable(metric)))
         axes.plot(history["epoch"], history[name], color=color, label=side, marker="o", markersize=3)
-        axes.plot(history["epoch"][best], history[name][best], "o", color=color, markersize=8, markeredgecolor="white")
+        axes.plot(
+            history["epoch"][best],
+            history[name][best],
+            "o",
+            color=color,
+            markersize=8,
+            markeredgecolor="white",
+            label="_the kept epoch, named once by its line",
+        )
     if metric == "learning_rate":
         axes.set_yscale("log")
-    axes.set_title(readable(metric))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(_TITLES.get(metric, readable(metric).capitalize()))
+    axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

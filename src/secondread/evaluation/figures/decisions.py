@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.axes import Axes
 
-from secondread.evaluation.figures.style import threshold_text
 from secondread.evaluation.intervals import Estimate, FloatArray
 from secondread.evaluation.metrics import Answers
 from secondread.evaluation.operating_points import HALF
+from secondread.evaluation.wording import threshold_text
 
 Place = Callable[[Mapping[str, Estimate]], tuple[float, float, str]]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from secondread.evaluation.figures.style import Pixels, readable, styled
+from secondread.evaluation.figures.style import Pixels, styled
 from secondread.evaluation.figures.tiles import Section, Tile, gray, sheet
 from secondread.evaluation.intervals import IntArray
+from secondread.evaluation.wording import readable
 
 _COLUMNS = 6
 _ROWS = 7  # about as many rows of images as a screen shows
@@ -33,10 +34,12 @@ def gallery(manifest: pd.DataFrame, pixels: Pixels, labels: Sequence[str], seed:
 
 def _classes(manifest: pd.DataFrame, labels: Sequence[str]) -> Iterator[tuple[str, IntArray]]:
     truth = manifest[[f"label_{label}" for label in labels]].to_numpy(np.float64)
-    none = f"no {readable(labels[0])}" if len(labels) == 1 else "none of the labels"
-    yield none, np.flatnonzero((truth == 0).all(axis=1))
-    for place, label in enumerate(labels):
-        yield readable(label), np.flatnonzero(truth[:, place] == 1)
+    absent, present = truth == 0, truth == 1
+    none = readable(labels[0]) if len(labels) == 1 else "every known label"
+    yield f"{none}: absent", np.flatnonzero(absent.any(axis=1) & ~present.any(axis=1))
+    for label, known, with_it in zip(labels, (absent | present).any(axis=0), present.T, strict=True):
+        if known:
+            yield f"{readable(label)}: present", np.flatnonzero(with_it)
 
 
 def _section(

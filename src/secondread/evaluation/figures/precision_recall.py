@@ -8,19 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from secondread.evaluation.figures.decisions import mark_balanced, mark_decisions
-from secondread.evaluation.figures.style import (
-    INK,
-    SERIES,
-    legend_below,
-    readable,
-    square_figure,
-    styled,
-    unit_square,
-    with_interval,
-)
+from secondread.evaluation.figures.style import INK, SERIES, legend_below, square_figure, styled, unit_square
 from secondread.evaluation.intervals import Estimate, FloatArray, clustered_bootstrap, percentile_interval
 from secondread.evaluation.metrics import Answers, Thresholds
 from secondread.evaluation.ranking import Ranking, average_precision
+from secondread.evaluation.wording import readable, with_interval
 
 
 @styled

@@ -6,9 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from secondread.evaluation.calibration import calibration_error, quantile_bins
-from secondread.evaluation.figures.style import BLUE, MUTED, VERMILION, readable, styled
+from secondread.evaluation.figures.style import BLUE, MUTED, VERMILION, legend_below, styled
 from secondread.evaluation.intervals import wilson_interval
 from secondread.evaluation.metrics import Answers
+from secondread.evaluation.wording import readable
 
 _BARS = np.linspace(0, 1, 41)
 
@@ -22,15 +23,15 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
         label: the label to draw.
     """
     answer = Answers.of(frame, label)
-    figure = Figure(figsize=(6.4, 7.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 7.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1]})
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect calibration")
     _bins(above, answer)
     _histogram(below, answer)
-    above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share that is positive")
+    above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share with the label present")
     above.set_title(f"Reliability: {readable(label)}")
-    above.legend(loc="upper left")
     below.set(xlabel="Predicted probability", ylabel="Images")
+    legend_below(figure)
     return figure
 
 
@@ -52,16 +53,23 @@ def _bins(axes: Axes, answer: Answers) -> None:
         elinewidth=1.2,
         capsize=3,
         clip_on=False,
-        label=f"{len(groups)} bins of equally many images (95%)\nECE {gap:.3f}, {len(answer.rows):,} images",
+        label=f"{len(groups)} bins of equally many images, with 95% intervals: ECE {gap:.3f}",
     )
 
 
 def _histogram(axes: Axes, answer: Answers) -> None:
     """Positive images upward, negative ones downward."""
-    sides = ((1, "positive", VERMILION, 1), (0, "negative", BLUE, -1))
+    sides = ((1, "present", VERMILION, 1), (0, "absent", BLUE, -1))
     for value, name, color, direction in sides:
         heights = np.histogram(answer.probabilities[answer.truth == value], _BARS)[0] * direction
-        axes.bar(_BARS[:-1], heights, np.diff(_BARS), align="edge", color=color, edgecolor="white", label=name)
+        axes.bar(
+            _BARS[:-1],
+            heights,
+            np.diff(_BARS),
+            align="edge",
+            color=color,
+            edgecolor="white",
+            label=f"{name}: {np.sum(answer.truth == value):,} images",
+        )
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.yaxis.set_major_formatter(lambda height, _: f"{abs(height):,.0f}")
-    axes.legend(loc="upper center", ncols=2)

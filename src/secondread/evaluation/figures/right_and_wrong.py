@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.special import logit
 
-from secondread.evaluation.figures.style import GREEN, VERMILION, Pixels, readable, styled, threshold_text
+from secondread.evaluation.figures.style import GREEN, VERMILION, Pixels, styled
 from secondread.evaluation.figures.tiles import Section, Tile, gray, sheet
 from secondread.evaluation.intervals import FloatArray
 from secondread.evaluation.metrics import Answers
+from secondread.evaluation.wording import readable, threshold_text
 
 _COLUMNS = 6
 _SMALLEST = 1e-7
@@ -31,12 +32,11 @@ def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: 
     # How far in logits a probability lies from its threshold, because .999 and .99 differ more than .5 and .51.
     margin = _logits(answer.probabilities) - _logits(applied)
     present, called = answer.truth == 1, answer.probabilities >= applied
-    name = readable(label)
     groups = (
-        (f"Missed: {name}, called absent", present & ~called, margin),
-        (f"False alarms: no {name}, called present", ~present & called, -margin),
-        (f"Found: {name}, called present", present & called, -margin),
-        (f"Cleared: no {name}, called absent", ~present & ~called, margin),
+        ("Missed: present, called absent", present & ~called, margin),
+        ("False alarms: absent, called present", ~present & called, -margin),
+        ("Found: present, called present", present & called, -margin),
+        ("Cleared: absent, called absent", ~present & ~called, margin),
         ("Most uncertain: closest to the threshold", np.ones(len(present), bool), np.abs(margin)),
     )
 
@@ -47,7 +47,7 @@ def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: 
         return Tile(gray(pixels[int(answer.rows[place])]), words + mark, GREEN if right else VERMILION)
 
     sections = [_section(heading, group, order, tile) for heading, group, order in groups]
-    return sheet(f"Right and wrong: {name}, {threshold_text(threshold)} (truth, probability)", sections, _COLUMNS)
+    return sheet(f"{readable(label)}: truth and probability, {threshold_text(threshold)}", sections, _COLUMNS)
 
 
 def _section(
@@ -56,7 +56,11 @@ def _section(
     """The first images of a group in rising order."""
     members = np.flatnonzero(group)
     first = members[np.argsort(order[members], kind="stable")][:_COLUMNS]
-    return Section(heading, f"{len(members):,} images", [tile(int(place)) for place in first])
+    return Section(
+        heading,
+        f"{len(members):,} of {len(group):,} images",
+        [tile(int(place)) for place in first],
+    )
 
 
 def _logits(probabilities: FloatArray) -> FloatArray:

@@ -8,17 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from secondread.evaluation.figures.decisions import mark_balanced, mark_decisions
-from secondread.evaluation.figures.style import (
-    INK,
-    MUTED,
-    SERIES,
-    legend_below,
-    readable,
-    square_figure,
-    styled,
-    unit_square,
-    with_interval,
-)
+from secondread.evaluation.figures.style import INK, MUTED, SERIES, legend_below, square_figure, styled, unit_square
 from secondread.evaluation.intervals import (
     Estimate,
     FloatArray,
@@ -28,6 +18,7 @@ from secondread.evaluation.intervals import (
 )
 from secondread.evaluation.metrics import Answers, Thresholds
 from secondread.evaluation.ranking import Ranking
+from secondread.evaluation.wording import readable, with_interval
 
 _BAND_RESAMPLES = 400
 _GRID = np.linspace(0, 1, 201)

@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from secondread.evaluation.intervals import Estimate, FloatArray
-
 # Okabe and Ito's palette, which keeps apart under every common colour blindness (jfly.uni-koeln.de/color).
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
@@ -48,6 +46,8 @@ _RC: Any = {  # matplotlib's own type lists every key that exists
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
     "figure.dpi": PIXELS_AN_INCH,
     "image.interpolation": "antialiased",
 }
@@ -72,21 +72,6 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     return inner
 
 
-def readable(name: str) -> str:
-    """A label's or metric's name as one reads it."""
-    return name.replace("_", " ")
-
-
-def with_interval(estimate: Estimate) -> str:
-    """An estimate with its 95% interval, as papers print it."""
-    return f"{estimate.value:.3f} ({estimate.low:.3f}\N{EN DASH}{estimate.high:.3f})"
-
-
-def threshold_text(threshold: float | FloatArray) -> str:
-    """A threshold as a legend prints it; one a row comes from cross-validation."""
-    return "cross-fitted threshold" if isinstance(threshold, np.ndarray) else f"threshold {threshold:.3f}"
-
-
 def unit_square(axes: Axes, x: str, y: str) -> None:
     """Let both axes run from 0 to 1, with a little room so that a line along the edge is seen whole."""
     ticks = np.linspace(0, 1, 6)
@@ -101,5 +86,6 @@ def square_figure() -> tuple[Figure, Axes]:
 
 
 def legend_below(figure: Figure) -> None:
-    """Put the legend where no curve can run through it."""
-    figure.legend(loc="outside lower center", alignment="left")
+    """Put the legend, where there is one, where no curve can run through it."""
+    if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
+        figure.legend(loc="outside lower center", alignment="left")

@@ -13,7 +13,7 @@ from secondread.evaluation.figures.style import FAINT, INK, MUTED
 
 # Inches; a sheet is as wide as a page and as long as its images need.
 _WIDTH, _MARGIN, _GAP = 9.0, 0.25, 0.12
-_TITLE, _HEADING, _CAPTION = 0.45, 0.55, 0.26
+_TITLE, _HEADING, _CAPTION = 0.32, 0.5, 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Section:
 def sheet(title: str, sections: Sequence[Section], columns: int) -> Figure:
     """Lay sections out below each other, a given number of images in a row."""
     side = (_WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
-    heights = [_HEADING + -(-len(section.tiles) // columns) * (side + _CAPTION + _GAP) for section in sections]
+    heights = [_HEADING + -(-len(section.tiles) // columns) * (side + _CAPTION) for section in sections]
     height = _MARGIN + _TITLE + sum(heights) + _MARGIN
     figure = Figure(figsize=(_WIDTH, height))
     figure.text(_MARGIN / _WIDTH, 1 - _MARGIN / height, title, size=13, weight="bold", va="top")
@@ -50,7 +50,7 @@ def sheet(title: str, sections: Sequence[Section], columns: int) -> Figure:
         for place, tile in enumerate(section.tiles):
             row, column = divmod(place, columns)
             left = _MARGIN + column * (side + _GAP)
-            bottom = height - top - _HEADING - row * (side + _CAPTION + _GAP) - side
+            bottom = height - top - _HEADING - row * (side + _CAPTION) - side
             axes = figure.add_axes((left / _WIDTH, bottom / height, side / _WIDTH, side / height))
             show(axes, tile.image, tile.color)
             axes.set_xlabel(tile.caption, size=8.5, labelpad=4, color=INK)

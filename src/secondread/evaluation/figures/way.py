@@ -21,13 +21,18 @@ def way(steps: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
     """
     columns = min(_COLUMNS, len(steps))
     rows = -(-len(steps) // columns)
-    figure = Figure(figsize=(3.1 * columns, 3.7 * rows), layout="constrained")
+    figure = Figure(figsize=(3.1 * columns, 3.75 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axes, (title, image)) in enumerate(zip(grid, steps, strict=False), start=1):
         show(axes, image)
         axes.set_title(f"{number}  {title}")
-        shape = " \N{MULTIPLICATION SIGN} ".join(str(length) for length in image.shape)
-        axes.set_xlabel(f"{shape} {image.dtype}, from {image.min():.6g} to {image.max():.6g}", size=8.5, color=MUTED)
+        axes.set_xlabel(_caption(image), size=8.5, color=MUTED)
     for axes in grid[len(steps) :]:
         axes.set_axis_off()
     return figure
+
+
+def _caption(image: NDArray[Any]) -> str:
+    shape = " \N{MULTIPLICATION SIGN} ".join(str(length) for length in image.shape)
+    values = f"from {image.min():.6g} to {image.max():.6g}".replace("-", "\N{MINUS SIGN}")
+    return f"{shape} {image.dtype}\n{values}"
