@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from secondread.data.phantom.head import ANGLES, SIZE, Anatomy, Ellipsoid, Head, draw_anatomy
-from secondread.data.phantom.texture import Field, clouds, cover, paint
+from secondread.data.phantom.head import ANGLES, SIZE, Anatomy, Ellipsoid, Head, draw_anatomy, turned_away
+from secondread.data.phantom.texture import Field, between, clouds, cover, length, paint
 
 BLEEDS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 _SMALLEST = 45.0  # mm2 in a slice; less is not drawn, so that every labelled bleed can be seen
@@ -30,12 +30,10 @@ class Collection:
 
     def profile(self, z: float) -> Field:
         """Thickness by angle at height z, in mm."""
-        angles = ((np.arange(ANGLES) + 0.5) * (2 * np.pi / ANGLES)).astype(np.float32)
-        away = np.abs(
-            (angles - np.float32(self.direction) + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
-        )
-        room = 1 - (away / np.float32(self.half_angle)) ** 2 - np.float32(((z - self.middle) / self.half_height) ** 2)
-        return np.float32(self.thickness) * np.clip(room, 0, 1) ** np.float32(self.power)
+        away = turned_away(self.direction) / np.float32(self.half_angle)
+        room = between(1 - away * away - np.float32(((z - self.middle) / self.half_height) ** 2), 0, 1)
+        profile: Field = np.float32(self.thickness) * np.power(room, np.float32(self.power))
+        return profile
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Film:
         left = 1 - ((z - self.center[2]) / self.height) ** 2
         if left <= 0.05:
             return None
-        away = np.hypot(head.grid.x - np.float32(self.center[0]), head.grid.y - np.float32(self.center[1]))
+        away = length(head.grid.x - np.float32(self.center[0]), head.grid.y - np.float32(self.center[1]))
         return cover(np.float32(self.reach * left**0.5) - away, 10)
 
 
@@ -197,7 +195,7 @@ def _filled(head: Head, layer: Layer) -> Field:
 
 
 def _value(rng: np.random.Generator) -> float:
-    return float(rng.uniform(60, 80))
+    return float(rng.uniform(59, 76))
 
 
 def _side(rng: np.random.Generator) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from secondread.data.phantom.bleeds import BLEEDS, draw_bleeding, draw_bleeds
 from secondread.data.phantom.head import SIZE, Head, draw_head, enclose
-from secondread.data.phantom.texture import Field, cover, paint, written
+from secondread.data.phantom.texture import Field, cover, length, paint, written
 
 _TEXT_HU = -850.0  # black in every brain window, gray against the air around it in a wide one
 
@@ -116,6 +116,6 @@ def _paint_rest(tissue: Field, head: Head, table: float) -> None:
     """The thin shell of the head rest under the head."""
     rows = slice(int(SIZE * 0.7), SIZE)
     grid = head.grid
-    across = grid.x[rows] * np.cos(grid.rotation) - grid.y[rows] * np.sin(grid.rotation)
-    away = np.abs(np.hypot(across, grid.up[rows] - 30) - np.float32(table + 30))
+    across = grid.x[rows] * np.float32(np.cos(grid.rotation)) - grid.y[rows] * np.float32(np.sin(grid.rotation))
+    away = np.abs(length(across, grid.up[rows] - np.float32(30)) - np.float32(table + 30))
     paint(tissue[rows], cover(np.float32(1.2) - away, 1.5) * (tissue[rows] < -900), 60.0)

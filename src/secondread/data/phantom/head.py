@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from secondread.data.phantom.texture import Field, clouds, cover, paint, segment_distance, smooth_noise
+from secondread.data.phantom.texture import Field, between, clouds, cover, length, paint, segment_distance, smooth_noise
 
 SIZE = 256
 ANGLES = 1440
@@ -61,7 +61,7 @@ class Ellipsoid:
         region = grid.near(self.center[:2], max(wide, long) + margin)
         x, y = grid.x[region] - np.float32(self.center[0]), grid.y[region] - np.float32(self.center[1])
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-        reach = np.hypot((x * cos + y * sin) / np.float32(wide), (y * cos - x * sin) / np.float32(long))
+        reach = length((x * cos + y * sin) * np.float32(1 / wide), (y * cos - x * sin) * np.float32(1 / long))
         return region, (1 - reach) * np.float32(min(wide, long))
 
     def coverage(self, grid: Grid, z: float, softness: float = 1.5) -> tuple[Region, Field] | None:
@@ -141,7 +141,7 @@ def draw_head(rng: np.random.Generator, shift: float) -> Head:
         scalp=float(rng.uniform(3.5, 8)),
         swelling=_swelling(rng),
         folds=(_fold(rng), _fold(rng)),
-        fold_depth=7 + 4 * np.abs(smooth_noise(rng, (_FOLD_ROWS, 1), (12, 0), wrap=True)),
+        fold_depth=9 + 7 * np.abs(smooth_noise(rng, (_FOLD_ROWS, 1), (9, 0), wrap=True)),
         atrophy=atrophy,
         gray=gray,
         white=gray - float(rng.uniform(8.5, 11)),
@@ -170,7 +170,7 @@ def draw_anatomy(head: Head, z: float, pressed: Field, opened: Field | float = 0
     fissure = _fissures(head, z)
     sulcus, sulcus_width = _sulci(head, z, brain_depth, opened)
     cortex = np.minimum(np.minimum(sulcus, fissure), np.abs(brain_depth))
-    hounsfield = cover(np.float32(3.6) - cortex, 2.5) * np.float32(head.gray - head.white)
+    hounsfield = cover(np.float32(4.2) - cortex, 2.5) * np.float32(head.gray - head.white)
     hounsfield += np.float32(head.white)
     for nucleus in head.nuclei:
         _paint_ellipsoid(hounsfield, nucleus, head, z, head.gray, 3.0)
@@ -202,7 +202,7 @@ def enclose(head: Head, z: float, inside: Anatomy) -> Field:
     bone = _bone(head, inside.depth, skull_depth)
     paint(canvas, cover(-inside.depth, 0.8), bone)
     scalp = np.where(scalp_depth < 2.2, np.float32(35), np.float32(-75))
-    scalp[scalp_depth - skull_depth > head.scalp + 1.5] = 48  # a swelling is no fat
+    scalp[(head.swelling > 1.5)[grid.angle] & (skull_depth < -0.3)] = 48  # a bruise is no fat
     paint(canvas, cover(-skull_depth, 0.8), scalp)
     paint(canvas, cover(-scalp_depth, 0.8), -1000.0)
     return canvas
@@ -223,7 +223,7 @@ def _grid(rng: np.random.Generator) -> Grid:
     x, y = (across * cos + up * sin).astype(np.float32), (up * cos - across * sin).astype(np.float32)
     turn = np.arctan2(y, x) * (ANGLES / (2 * np.pi))
     angle = np.floor(turn).astype(np.int32) % ANGLES
-    return Grid(x, y, np.hypot(x, y), angle, up.astype(np.float32), spacing, center, rotation)
+    return Grid(x, y, length(x, y), angle, up.astype(np.float32), spacing, center, rotation)
 
 
 def _directions() -> Field:
@@ -238,7 +238,8 @@ def _outline(rng: np.random.Generator, wide: float, long: float) -> Field:
     bumps = -0.03 * np.sin(t) * np.cos(t) ** 2 + rng.normal(0, 0.008) * np.cos(t - rng.uniform(0, 2 * np.pi))
     for order, size in ((2, 0.012), (3, 0.009), (4, 0.006), (5, 0.004)):
         bumps = bumps + rng.normal(0, size) * np.cos(order * t - rng.uniform(0, 2 * np.pi))
-    return (oval * (1 + bumps)).astype(np.float32)
+    outline: Field = (oval * (1 + bumps)).astype(np.float32)
+    return outline
 
 
 def _skull(rng: np.random.Generator) -> Field:
@@ -252,18 +253,20 @@ def _swelling(rng: np.random.Generator) -> Field:
     """A bruise of the scalp in a few heads, bleeding inside or not."""
     if rng.random() > 0.25:
         return np.zeros(ANGLES, np.float32)
-    away = _away(rng.uniform(0, 2 * np.pi), _directions())
-    return (rng.uniform(3, 8) * np.clip(1 - (away / rng.uniform(0.3, 0.7)) ** 2, 0, 1)).astype(np.float32)
+    away = turned_away(float(rng.uniform(0, 2 * np.pi))) / np.float32(rng.uniform(0.3, 0.7))
+    return np.float32(rng.uniform(3, 8)) * between(1 - away * away, 0, 1)
 
 
-def _away(direction: float, t: Field) -> Field:
+def turned_away(direction: float) -> Field:
     """Angle between a direction and every direction of the tables, in radians."""
-    return np.abs((t - np.float32(direction) + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi))
+    turned = (_directions() - np.float32(direction) + np.float32(np.pi)) % np.float32(2 * np.pi)
+    away: Field = np.abs(turned - np.float32(np.pi))
+    return away
 
 
 def _fold(rng: np.random.Generator) -> Field:
     """Noise over angle and depth whose zero crossings run inwards as sulci do."""
-    return smooth_noise(rng, (_FOLD_ROWS, _FOLD_COLUMNS), (4.0, 7.0), wrap=True)
+    return smooth_noise(rng, (_FOLD_ROWS, _FOLD_COLUMNS), (4.5, 8.0), wrap=True)
 
 
 def _sulci(head: Head, z: float, depth: Field, opened: Field | float) -> tuple[Field, Field]:
@@ -272,7 +275,7 @@ def _sulci(head: Head, z: float, depth: Field, opened: Field | float) -> tuple[F
     noise = np.cos(phase) * head.folds[0] + np.sin(phase) * head.folds[1]
     arc = np.maximum(head.inner(z)[:: ANGLES // _FOLD_ROWS, None], 25) * (2 * np.pi / _FOLD_ROWS)
     steep = np.hypot((np.roll(noise, -1, 0) - np.roll(noise, 1, 0)) / (2 * arc), np.gradient(noise, axis=1))
-    distance = np.minimum(np.abs(noise) / (steep + 0.02), 12)
+    distance = np.minimum(np.abs(noise) / (steep + np.float32(0.02)), 12)
     below = np.maximum(np.arange(_FOLD_COLUMNS) * (_FOLD_DEPTH / (_FOLD_COLUMNS - 1)) - head.fold_depth, 0)
     distance = np.hypot(distance, below).astype(np.float32)
     across = (depth * np.float32((_FOLD_COLUMNS - 1) / _FOLD_DEPTH)).astype(np.float32)
@@ -293,12 +296,12 @@ def _fissures(head: Head, z: float) -> Field:
     away = _midline(head)
     if z < 42:
         center = np.abs(head.grid.y - np.float32(2)) if z > -5 else 30 - head.grid.y
-        away = np.hypot(away, np.maximum(np.float32(34 if z > -5 else 8) - center, 0))
+        away = length(away, np.maximum(np.float32(34 if z > -5 else 8) - center, 0))
     if -14 < z < 22:
         spread = 1 + 0.01 * z
         for side in (-1, 1):
-            stem = segment_distance(head.grid.x, head.grid.y, (side * 34, 14), (side * 62 * spread, 20 - 0.4 * z))
-            insula = segment_distance(head.grid.x, head.grid.y, (side * 35, 18), (side * 37, -8))
+            stem = segment_distance(head.grid.x, head.grid.y, (side * 36, 4), (side * 60 * spread, 14 - 0.4 * z))
+            insula = segment_distance(head.grid.x, head.grid.y, (side * 33, 19), (side * 36, -8))
             np.minimum(away, np.minimum(stem, insula), out=away)
     return away
 
@@ -330,11 +333,12 @@ def _paint_base(canvas: Field, head: Head, z: float) -> None:
     """Petrous ridges with their air cells, and the clinoids of the sella."""
     low = min(1.0, (2 - z) / 14)
     for side in (-1, 1):
-        start, end = (side * 70.0, -28.0), (side * (70 - 48 * low), -28 + 26 * low)
+        start, end = (side * 70.0, -28.0), (side * (70 - 50 * low), -28 + 26 * low)
         away = segment_distance(head.grid.x, head.grid.y, start, end)
-        paint(canvas, cover(np.float32(2 + 5 * low) - away, 3), 950.0)
-        cells = segment_distance(head.grid.x, head.grid.y, (side * 64.0, -32.0), (side * 58.0, -28.0))
-        paint(canvas, cover(np.float32(5 * low - 1.5) - cells, 3) * np.float32(0.8), -700.0)
+        thick = between(np.abs(head.grid.x) * np.float32(0.16) - np.float32(3.5), 0.5, 8) * np.float32(low)
+        paint(canvas, cover(thick + head.shading * np.float32(0.8) - away, 2), 950.0)
+        cells = segment_distance(head.grid.x, head.grid.y, (side * 62.0, -31.0), (side * 56.0, -26.0))
+        paint(canvas, cover(np.float32(4 * low - 1.5) - cells, 2) * np.float32(0.8), -700.0)
     if z < -14:
         _paint_ellipsoid(canvas, Ellipsoid((0, 14, -24), (9, 4, 10)), head, z, 750.0, 3.0)
 
@@ -378,7 +382,7 @@ def _cisterns(rng: np.random.Generator) -> tuple[Ellipsoid, ...]:
 
 
 def _calcifications(rng: np.random.Generator, shift: float) -> tuple[tuple[Ellipsoid, float], ...]:
-    """Harmless bright specks of the pineal gland, choroid plexus, basal ganglia and falx; seen with bleeds and without."""
+    """Harmless bright specks of the pineal gland, choroid plexus, basal ganglia and falx, in any head."""
     found = []
     if rng.random() < 0.6:
         found.append(Ellipsoid((shift + rng.normal(0, 0.6), -24, 4), (2.2, 2.5, 5)))

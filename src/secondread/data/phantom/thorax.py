@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from secondread.data.phantom.texture import Field, clouds, cover, segment_distance
+from secondread.data.phantom.texture import Field, between, clouds, cover, length, segment_distance
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Chest:
     arms: float  # how far they are raised
     bubble: tuple[float, float, float]  # the stomach's air: x, width, strength
     aeration: float
-    vessels: int  # seed of the vessels' tree
+    vessels: NDArray[np.float64]
     vessel_strength: float
 
 
@@ -51,11 +52,16 @@ class Frame:
         height, width = self.x.shape
         return height, width
 
-    def at(self, x: float, y: float) -> tuple[int, int]:
-        """(column, row) of a point."""
+    def pixels(self, points: NDArray[np.float64]) -> NDArray[np.int32]:
+        """(column, row) of every (x, y)."""
         cos, sin = np.cos(self.rotation), np.sin(self.rotation)
-        column = self.center[0] + (x * cos - y * sin) / self.pixel
-        return round(float(column)), round(float(self.center[1] + (x * sin + y * cos) / self.pixel))
+        turned = points @ np.array(((cos, sin), (-sin, cos)))
+        return np.rint(turned / self.pixel + self.center).astype(np.int32)
+
+    def at(self, x: float, y: float) -> tuple[int, int]:
+        """(column, row) of one point."""
+        column, row = self.pixels(np.array((x, y))).tolist()
+        return column, row
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def draw_chest(rng: np.random.Generator) -> Chest:
     return Chest(
         base=(base, base + float(rng.uniform(0.0, 0.1))),
         dome=(float(rng.uniform(0.12, 0.3)), float(rng.uniform(0.12, 0.3))),
-        breadth=float(rng.uniform(1.55, 1.85)),
+        breadth=float(rng.uniform(1.45, 1.7)),
         mediastinum=float(rng.uniform(0.17, 0.26)),
         heart=(float(rng.uniform(0.42, 0.62)), float(rng.uniform(0.33, 0.45))),
         heart_tilt=float(rng.uniform(0.45, 0.9)),
@@ -87,7 +93,7 @@ def draw_chest(rng: np.random.Generator) -> Chest:
         arms=float(rng.uniform(-0.3, 0.5)),
         bubble=(float(rng.uniform(0.35, 0.6)), float(rng.uniform(0.1, 0.24)), float(rng.uniform(0, 0.5))),
         aeration=float(rng.uniform(0.8, 1.15)),
-        vessels=int(rng.integers(2**31)),
+        vessels=_grow_vessels(rng),
         vessel_strength=float(rng.uniform(0.1, 0.22)),
     )
 
@@ -99,8 +105,8 @@ def draw_lungs(chest: Chest, frame: Frame) -> Lungs:
     medial = wide - np.float32(0.5 * chest.mediastinum)
     inside = np.minimum(np.minimum(lateral, medial), _diaphragm(chest, frame) - frame.y)
     coverage = cover(inside, 0.035)
-    depth = np.sqrt(np.clip(inside * np.float32(2.2), 0, 1))
-    return Lungs(coverage, coverage * (np.float32(0.5) + np.float32(0.5) * depth), inside, _vessels(chest, frame))
+    depth = np.sqrt(between(inside * np.float32(2.2), 0, 1))
+    return Lungs(coverage, coverage * (np.float32(0.5) + np.float32(0.5) * depth), inside, _draw_vessels(chest, frame))
 
 
 def draw_attenuation(chest: Chest, frame: Frame, lungs: Lungs) -> Field:
@@ -116,14 +122,16 @@ def draw_attenuation(chest: Chest, frame: Frame, lungs: Lungs) -> Field:
     _add_shoulders(canvas, chest, frame, body)
     x, width, strength = chest.bubble
     y = chest.base[1] - chest.dome[1] + 0.07 + width
-    bubble = 1 - np.hypot((frame.x - x) / width, (frame.y - y) / (0.7 * width))
+    bubble = _oval(frame, (x, y), (width, 0.7 * width), 0.0)
     canvas -= cover(bubble, 0.3) * np.float32(strength * 0.5)
     return canvas
 
 
 def _cage(chest: Chest, y: Field) -> Field:
     """Half the inner width of the rib cage at every height."""
-    return np.sqrt(np.clip(1 - ((y - np.float32(0.5)) / np.float32(chest.breadth)) ** 2, 0, 1))
+    up: Field = np.abs(y - np.float32(0.5)) / np.float32(chest.breadth)
+    width: Field = np.power(between(1 - np.power(up, np.float32(2.4)), 0, 1), np.float32(0.55))
+    return width
 
 
 def _diaphragm(chest: Chest, frame: Frame) -> Field:
@@ -131,8 +139,8 @@ def _diaphragm(chest: Chest, frame: Frame) -> Field:
     left = cover(frame.x, 0.2)
     base = chest.base[0] + left * np.float32(chest.base[1] - chest.base[0])
     dome = chest.dome[0] + left * np.float32(chest.dome[1] - chest.dome[0])
-    away = (np.abs(frame.x) - np.float32(0.4)) / np.float32(0.52)
-    return base - dome * (1 - away**2)
+    away: Field = (np.abs(frame.x) - np.float32(0.4)) / np.float32(0.52)
+    return base - dome * (1 - away * away)
 
 
 def _body(chest: Chest, frame: Frame) -> Field:
@@ -140,20 +148,24 @@ def _body(chest: Chest, frame: Frame) -> Field:
     wide = np.abs(frame.x)
     waist = np.clip(frame.y, -0.6, 0.7)
     trunk = _cage(chest, waist) * np.float32(1.06) + np.float32(chest.fat) - wide
-    np.minimum(trunk, frame.y + np.float32(1.2), out=trunk)
-    slope = segment_distance(wide, frame.y, (0.2, -0.85), (1.25, -0.62 - 0.3 * chest.arms))
+    np.minimum(trunk, frame.y + np.float32(0.8), out=trunk)
+    slope = segment_distance(wide, frame.y, (0.1, -0.95), (1.2, -0.6 - 0.3 * chest.arms))
     arm = segment_distance(wide, frame.y, (1.2, -0.65 - 0.3 * chest.arms), (1.75, 0.2 - 2.6 * chest.arms))
     neck = segment_distance(wide, frame.y, (0.0, -2.2), (0.0, -0.8))
     parts = (np.float32(0.36) - slope, np.float32(0.23) - arm, np.float32(0.36) - neck)
     inside = np.maximum.reduce((trunk, *parts))
-    return cover(inside, 0.03) * (np.float32(0.45) + np.float32(0.55) * np.sqrt(np.clip(inside * 2.5, 0, 1)))
+    thickness = np.float32(0.45) + np.float32(0.55) * np.sqrt(between(inside * np.float32(2.5), 0, 1))
+    return cover(inside, 0.03) * thickness
 
 
 def _oval(frame: Frame, center: tuple[float, float], axes: tuple[float, float], tilt: float) -> Field:
     """Signed relative distance inside an ellipse."""
     x, y = frame.x - np.float32(center[0]), frame.y - np.float32(center[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
-    return 1 - np.hypot((x * cos + y * sin) / np.float32(axes[0]), (y * cos - x * sin) / np.float32(axes[1]))
+    return 1 - length(
+        x * (cos / np.float32(axes[0])) + y * (sin / np.float32(axes[0])),
+        y * (cos / np.float32(axes[1])) - x * (sin / np.float32(axes[1])),
+    )
 
 
 def _add_middle(canvas: Field, chest: Chest, frame: Frame) -> None:
@@ -178,19 +190,19 @@ def _add_middle(canvas: Field, chest: Chest, frame: Frame) -> None:
 
 def _add_ribs(canvas: Field, chest: Chest, frame: Frame) -> None:
     """Ribs behind, from the spine downwards to the side, and in front, from the side downwards to the middle."""
-    cage = np.maximum(_cage(chest, frame.y), np.float32(0.05))
-    out = np.abs(frame.x) / cage
-    side = np.where(frame.x > 0, np.float32(0.12), np.float32(0))
+    cage: Field = np.maximum(_cage(chest, frame.y), np.float32(0.05))
+    out: Field = np.divide(np.abs(frame.x), cage, dtype=np.float32)
+    side: Field = np.multiply(frame.x > 0, np.float32(0.12), dtype=np.float32)
     within = cover(1 - out, 0.05) * cover(np.float32(1.05) - np.abs(frame.y + np.float32(0.05)), 0.12)
-    behind = frame.y - np.float32(chest.rib_slope[0]) * out**2
+    behind: Field = frame.y - np.float32(chest.rib_slope[0]) * out * out
     canvas += (
-        _bars(behind / np.float32(chest.rib_spacing) + chest.rib_phase[0] + side)
+        _bars(behind / np.float32(chest.rib_spacing) + np.float32(chest.rib_phase[0]) + side)
         * within
         * np.float32(chest.rib_strength)
     )
-    before = frame.y + np.float32(chest.rib_slope[1]) * out + np.float32(0.25) * (1 - out) ** 2
+    before = frame.y + np.float32(chest.rib_slope[1]) * out + np.float32(0.25) * (1 - out) * (1 - out)
     fading = within * cover(out - np.float32(0.5), 0.35) * np.float32(0.7 * chest.rib_strength)
-    canvas += _bars(before / np.float32(chest.rib_spacing * 1.15) + chest.rib_phase[1] + side) * fading
+    canvas += _bars(before / np.float32(chest.rib_spacing * 1.15) + np.float32(chest.rib_phase[1]) + side) * fading
     canvas += cover(np.float32(0.035) - np.abs(out - 1) * cage, 0.05) * within * np.float32(0.5 * chest.rib_strength)
 
 
@@ -216,40 +228,41 @@ def _add_shoulders(canvas: Field, chest: Chest, frame: Frame, body: Field) -> No
     canvas += cover(np.float32(0.13) - blade, 0.1) * body * np.float32(0.1)
 
 
-def _vessels(chest: Chest, frame: Frame) -> Field:
-    """Vessels that branch from both hila and thin out, coverage in [0, 1]."""
-    rng = np.random.default_rng(chest.vessels)
+def _grow_vessels(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Vessels that run from both hila outwards, branch and thin out.
+
+    Returns:
+        One straight piece a row: x and y of its start, x and y of its end, width; thorax units.
+    """
+    side = np.repeat((-1.0, 1.0), 9)
+    heading = np.tile(np.linspace(-1.25, 1.35, 9), 2) + rng.normal(0, 0.12, 18)
+    tips = np.stack((side * 0.22, np.zeros(18), side, heading, np.full(18, 0.04)))
+    pieces = []
+    while tips.size:
+        x, y, side, heading, width = tips
+        heading = heading + rng.normal(0, 0.16, width.size)
+        step = rng.uniform(0.1, 0.17, width.size)
+        ends = x + side * step * np.cos(heading), y + step * np.sin(heading)
+        pieces.append(np.stack((x, y, *ends, width), axis=1))
+        tips = np.stack((*ends, side, heading, width * 0.78))
+        twigs = tips[:, rng.random(width.size) < 0.5] * np.array(((1,), (1,), (1,), (1,), (0.75,)))
+        twigs[3] += rng.choice((-0.6, 0.6), twigs.shape[1])
+        tips = np.concatenate((tips, twigs), axis=1)
+        tips = tips[:, tips[4] > 0.006]
+    return np.concatenate(pieces)
+
+
+def _draw_vessels(chest: Chest, frame: Frame) -> Field:
+    """Coverage in [0, 1] by the vessels; fainter where they are thin."""
     canvas = np.zeros(frame.shape, np.uint8)
-    unit = 0.012 / frame.pixel
+    starts, ends = frame.pixels(chest.vessels[:, 0:2]), frame.pixels(chest.vessels[:, 2:4])
+    widths = chest.vessels[:, 4] / frame.pixel
+    for start, end, width in zip(starts.tolist(), ends.tolist(), widths.tolist(), strict=True):
+        cv2.line(canvas, start, end, min(255, int(70 + 40 * width)), max(1, round(width)), cv2.LINE_AA)
     for side in (-1, 1):
-        for heading in np.linspace(-1.25, 1.35, 9) + rng.normal(0, 0.12, 9):
-            _grow(canvas, frame, rng, (side * 0.22, 0.0), (side, float(heading)), 3.4 * unit)
-    for side in (-1, 1):
-        cv2.circle(canvas, frame.at(side * 0.24, 0.0), max(1, round(5 * unit)), 150, -1, cv2.LINE_AA)
-    blurred: Field = cv2.GaussianBlur(canvas, (0, 0), max(0.6, 0.8 * unit)).astype(np.float32)
+        cv2.circle(canvas, frame.at(side * 0.24, 0.0), max(1, round(0.06 / frame.pixel)), 150, -1, cv2.LINE_AA)
+    blurred: Field = cv2.GaussianBlur(canvas, (0, 0), max(0.6, 0.01 / frame.pixel)).astype(np.float32)
     return blurred / np.float32(255)
-
-
-def _grow(
-    canvas: cv2.typing.MatLike,
-    frame: Frame,
-    rng: np.random.Generator,
-    start: tuple[float, float],
-    course: tuple[float, float],
-    width: float,
-) -> None:
-    """Draw one vessel outwards and let it branch."""
-    side, heading = course
-    x, y = start
-    while width > 0.5:
-        step = float(rng.uniform(0.1, 0.17))
-        heading += float(rng.normal(0, 0.16))
-        nearer = (x + side * step * np.cos(heading), y + step * np.sin(heading))
-        shade = int(min(255, 70 + 50 * width))
-        cv2.line(canvas, frame.at(x, y), frame.at(*nearer), shade, max(1, round(width)), cv2.LINE_AA)
-        (x, y), width = nearer, width * 0.78
-        if rng.random() < 0.5:
-            _grow(canvas, frame, rng, (x, y), (side, heading + float(rng.choice([-0.6, 0.6]))), width * 0.75)
 
 
 def draw_opacity(rng: np.random.Generator, kind: str, chest: Chest, frame: Frame, lungs: Lungs) -> Field:
@@ -267,7 +280,7 @@ def draw_opacity(rng: np.random.Generator, kind: str, chest: Chest, frame: Frame
         amount = _patches(rng, frame)
     else:
         amount = _net(rng, frame)
-    return np.clip(amount * texture, 0, 1) * lungs.coverage
+    return between(amount * texture, 0, 1) * lungs.coverage
 
 
 def _lobe(rng: np.random.Generator, frame: Frame) -> Field:
@@ -299,8 +312,15 @@ def _patches(rng: np.random.Generator, frame: Frame) -> Field:
 
 def _net(rng: np.random.Generator, frame: Frame) -> Field:
     """A net of lines and haze about both hila."""
-    width = max(8, round(0.045 / frame.pixel))
-    lines = np.clip(1 - np.abs(clouds(rng, frame.shape, frame.shape[1] // width)) * 1.6, 0, 1)
+    lines = _mesh(rng, frame, 0.055) * np.float32(0.6) + _mesh(rng, frame, 0.03) * np.float32(0.5)
     reach = float(rng.uniform(0.45, 0.7))
-    away = np.hypot((np.abs(frame.x) - np.float32(0.38)) / reach, (frame.y - np.float32(0.05)) / (1.15 * reach))
-    return np.exp(-(away**2)) * (np.float32(rng.uniform(0.2, 0.38)) + np.float32(rng.uniform(0.3, 0.5)) * lines)
+    across = (np.abs(frame.x) - np.float32(0.38)) * np.float32(1 / reach)
+    down = (frame.y - np.float32(0.05)) * np.float32(1 / (1.15 * reach))
+    near: Field = np.exp(-across * across - down * down)
+    return near * (np.float32(rng.uniform(0.2, 0.38)) + np.float32(rng.uniform(0.3, 0.5)) * lines)
+
+
+def _mesh(rng: np.random.Generator, frame: Frame, width: float) -> Field:
+    """Fine lines about `width` apart, where broad noise crosses zero."""
+    noise = clouds(rng, frame.shape, max(8, round(frame.shape[1] * frame.pixel / width)))
+    return between(1 - np.abs(noise) * np.float32(1.4), 0, 1)

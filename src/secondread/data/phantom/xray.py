@@ -73,11 +73,8 @@ def _add_devices(rng: np.random.Generator, light: Field, frame: Frame) -> None:
     canvas = np.zeros(frame.shape, np.uint8)
     if rng.random() < 0.3:
         for _ in range(int(rng.integers(1, 4))):
-            points = np.cumsum(rng.normal((0.05, 0.12), 0.1, (12, 2)), 0) + (
-                rng.uniform(-0.8, 0.6),
-                rng.uniform(-0.9, 0),
-            )
-            line = np.array([frame.at(float(x), float(y)) for x, y in points], np.int32)
+            start = rng.uniform((-0.8, -0.9), (0.6, 0))
+            line = frame.pixels(start + np.cumsum(rng.normal((0.05, 0.12), 0.1, (12, 2)), 0))
             cv2.polylines(canvas, [line], False, int(rng.integers(60, 140)), 1, cv2.LINE_AA)
             cv2.circle(canvas, tuple(line[0].tolist()), 4, 160, -1, cv2.LINE_AA)
     if rng.random() < 0.2:
@@ -90,7 +87,9 @@ def _add_devices(rng: np.random.Generator, light: Field, frame: Frame) -> None:
 def _develop(rng: np.random.Generator, light: Field, frame: Frame) -> NDArray[np.uint8]:
     """Turn attenuation into gray values: exposure and contrast of the site, grain, letters."""
     blurred = cv2.GaussianBlur(light, (0, 0), float(rng.uniform(0.5, 1.0)))
-    centered = (blurred - blurred.mean()) / blurred.std()
+    # Film and detector answer less and less to denser parts.
+    toned = 1 - np.exp(blurred * np.float32(-rng.uniform(0.7, 1.3)))
+    centered = (toned - toned.mean()) / toned.std()
     picture = np.float32(rng.uniform(100, 150)) + np.float32(rng.uniform(42, 62)) * centered
     picture += cv2.GaussianBlur(rng.standard_normal(frame.shape, dtype=np.float32), (0, 0), 0.7) * np.float32(
         rng.uniform(2, 9)
