@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from secondread.data.phantom.write import write_phantom
+from secondread.tasks import load_task
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SHARED_IS_ABSENT = "the folder ../shared with public images is absent"
@@ -25,9 +28,6 @@ def phantom_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     made: dict[str, Path] = {}
 
     def source(task: str) -> Path:
-        from secondread.data.phantom.write import write_phantom
-        from secondread.tasks import load_task
-
         if task not in made:
             made[task] = tmp_path_factory.mktemp("phantom") / task
             write_phantom(made[task], load_task(task), patients=24, seed=0, workers=1)

@@ -44,8 +44,9 @@ class TwoRuns:
 def log_run(client: MlflowClient, experiment: str, name: str, auroc: float) -> str:
     """Log one finished run of three epochs with figures, and give its id."""
     run = str(client.create_run(experiment, run_name=name).info.run_id)
-    curves = [Metric(f"{split}/loss", 1 / (epoch + 1), 0, epoch) for split in ("train", "val") for epoch in range(3)]
-    client.log_batch(run, metrics=[*curves, Metric("test/auroc", auroc, 0, 3)])
+    losses = [(split, epoch) for split in ("train", "val") for epoch in range(3)]
+    curves = [Metric(f"{split}/loss", (1 - auroc) / (epoch + 1), 0, epoch) for split, epoch in losses]
+    client.log_batch(run, metrics=[*curves, Metric("test/auroc", auroc, 0, 0)])
     for figure_name in FIGURES:
         figure = Figure(figsize=(3, 2))
         figure.subplots().plot([0, 1], [0, auroc])
