@@ -1,0 +1,176 @@
+"""The command line: parses, hands over to a step, and prints errors without a stack trace."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from secondread.config import RunConfig, load_config, preset_names, setting_names
+from secondread.errors import ConfigError, SecondReadError
+from secondread.tasks import task_names
+
+_TASK_DEFAULT = "pneumonia"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb; exits with 1 on an error that the user can mend."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported, later than here
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    try:
+        known.run(known, overrides_of(rest))
+    except SecondReadError as error:
+        fail(error)
+
+
+def fail(error: SecondReadError) -> NoReturn:
+    """Print what is wrong and what to do next, and exit with 1."""
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def overrides_of(words: Sequence[str]) -> dict[str, str]:
+    """Read `--train.epochs 5` and `--train.epochs=5` as settings.
+
+    Raises:
+        ConfigError: a word is no flag, or a flag has no value.
+    """
+    found: dict[str, str] = {}
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            raise ConfigError(f"{word}: expected a setting such as --train.epochs 5")
+        if not equals:
+            value = next(remaining, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"--{name}: a value must follow, such as --{name} 5")
+        found[name] = value
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m secondread",
+        description="Train, measure and try models that give a second read of head CTs and chest X-rays.",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _add(verbs, "story", _story, "the whole story on synthetic patients: two models, from files to a served prediction")
+    preprocess = _add(verbs, "preprocess", _preprocess, "index, divide and preprocess a folder of images into a store")
+    _add_task(preprocess)
+    preprocess.add_argument("--source", default="phantom", help="a folder or CSV of images (default: synthetic ones)")
+    preprocess.add_argument("--layout", default="auto", help="the source's layout (default: recognise it)")
+    preprocess.add_argument("--out", default="store", type=Path, help="folder to write the store to (default: store)")
+    preprocess.add_argument("--model", help="preprocess as this preset asks (default: compact_resnet)")
+    train = _add(verbs, "train", _train, "train a model and log it, measured, to MLflow")
+    _add_task(train)
+    train.add_argument("--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)")
+    train.add_argument("--model", help=f"a preset: {', '.join(preset_names())} (default: compact_resnet)")
+    train.add_argument("--config", type=Path, help="a YAML file of settings; flags win over it")
+    evaluate = _add(
+        verbs, "evaluate", _evaluate, "measure a logged model on other images, through its own preprocessing"
+    )
+    _add_task(evaluate)
+    _add_model_uri(evaluate)
+    evaluate.add_argument(
+        "--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)"
+    )
+    evaluate.add_argument("--split", default="test", choices=("test", "all"), help="which images (default: test)")
+    predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
+    _add_task(predict)
+    _add_model_uri(predict)
+    predict.add_argument("--operating_point", default="balanced", help="where a probability becomes a decision")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a DICOM, PNG or JPEG file")
+    return parser
+
+
+def _add(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace, Mapping[str, str]], None], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    if name in ("preprocess", "train", "evaluate"):
+        parser.epilog = _settings_help()
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _settings_help() -> str:
+    lines = ["any setting may follow, as --train.epochs 5 (its default in brackets; a preset may set another):", ""]
+    for name, description, default in setting_names():
+        if name != "task":
+            lines.append(f"  --{name:<32} {description} [{default}]".rstrip())
+    return "\n".join(lines)
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", default=_TASK_DEFAULT, help=f"{' or '.join(task_names())} (default: {_TASK_DEFAULT})")
+
+
+def _add_model_uri(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model_uri", default="champion", help="models:/NAME@ALIAS or runs:/ID/model (default: the task's champion)"
+    )
+
+
+def _story(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.story import tell
+
+    _refuse(overrides)
+    tell()
+
+
+def _preprocess(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.preprocess import preprocess
+
+    given = {"data": known.source, "data.layout": known.layout} | _model(known) | dict(overrides)
+    preprocess(load_config(known.task, given), known.out)
+
+
+def _train(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.train import train
+
+    train(_config(known, overrides))
+
+
+def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.evaluate import evaluate
+
+    config = load_config(known.task, {"data": known.data} | dict(overrides))
+    evaluate(config, model_uri(known), known.split)
+
+
+def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.predict import predict
+
+    _refuse(overrides)
+    predict(model_uri(known), known.files, known.operating_point)
+
+
+def model_uri(known: argparse.Namespace) -> str:
+    """The model that the user named; `champion` is the task's."""
+    return f"models:/{known.task}@champion" if known.model_uri == "champion" else str(known.model_uri)
+
+
+def _config(known: argparse.Namespace, overrides: Mapping[str, str]) -> RunConfig:
+    base: Mapping[str, Any] = {}
+    if known.config is not None:
+        try:
+            base = yaml.safe_load(known.config.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"--config {known.config}: cannot be read as YAML ({type(error).__name__})") from None
+    return load_config(known.task, {"data": known.data} | _model(known) | dict(overrides), base)
+
+
+def _model(known: argparse.Namespace) -> dict[str, str]:
+    return {} if known.model is None else {"model": known.model}
+
+
+def _refuse(overrides: Mapping[str, str]) -> None:
+    for name in overrides:
+        raise ConfigError(f"--{name}: this verb takes no such setting; see --help")

@@ -1,0 +1,184 @@
+"""From what `data` names (phantom, raw source or store) to images that a step can use, audited and divided."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from secondread.config import DataSettings, RunConfig
+from secondread.data.audit import AuditReport, audit
+from secondread.data.manifest import manifest_digest
+from secondread.data.patient_key import load_secret
+from secondread.data.phantom.write import write_phantom
+from secondread.data.sources.detect import open_source
+from secondread.data.sources.index import Index
+from secondread.data.split import fold_by_patient, split_by_patient
+from secondread.data.store import Pixels, Store, build_store, is_store, open_store, plan_digest, store_digest
+from secondread.data.subset import limit, positive_fraction
+from secondread.errors import ConfigError, StoreError
+from secondread.imaging.preprocess import Preprocess
+from secondread.tasks import Task, load_task
+
+PHANTOM = "phantom"
+_PHANTOM_PATIENTS = {"hemorrhage": 240, "pneumonia": 900}
+_PHANTOM_SEED = 7
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images, divided and audited.
+
+    Args:
+        name: the source's layout.
+        root: the source's folder, below which the manifest's paths lie.
+        manifest: one row an image; `row` is its place in `pixels`, `fold` its fold (-1 without folds).
+        preprocess: how every image became its stored pixels.
+    """
+
+    name: str
+    root: Path
+    manifest: pd.DataFrame
+    pixels: Pixels
+    preprocess: Preprocess
+    report: AuditReport
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of source bytes, labels, patients and split."""
+        return manifest_digest(self.manifest)
+
+    @property
+    def store_digest(self) -> str:
+        """Digest of the manifest and the preprocessing."""
+        return store_digest(self.manifest_digest, self.preprocess)
+
+    def rows(self, chosen: pd.Series) -> npt.NDArray[np.int64]:
+        """Places in `pixels` of the chosen rows of the manifest."""
+        rows: npt.NDArray[np.int64] = self.manifest.loc[chosen, "row"].to_numpy(np.int64)
+        return rows
+
+
+def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preprocess | None = None) -> Prepared:
+    """Make a run's images ready: preprocess a raw source once, divide by patient, draw subsamples, audit.
+
+    Args:
+        home: where the phantom, the cached stores and the patient-key secret are kept.
+        say: told what was recognised and found, a line at a time.
+        preprocess: a model's own; by default what the configuration asks for of this source.
+    Raises:
+        SecondReadError: the source, the store or the split is not usable.
+    """
+    task = load_task(config.task)
+    settings = config.data
+    store = _open(settings.path, settings.layout, task, config, home, say, preprocess)
+    manifest = store.manifest.assign(row=np.arange(len(store.manifest)), fold=-1)
+    if settings.limit is not None:
+        manifest = limit(manifest, settings.limit, settings.seed)
+    manifest = split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
+    pixels = store.pixels
+    if settings.evaluation is not None:
+        if settings.folds:
+            raise ConfigError("data.evaluation, data.folds: a separate evaluation set leaves nothing to cross-validate")
+        manifest, pixels = _with_evaluation(manifest, pixels, store, task, config, home, say)
+    if settings.positive_fraction is not None:
+        manifest = positive_fraction(manifest, settings.positive_fraction, task.primary, settings.seed)
+    manifest = manifest.reset_index(drop=True)
+    if settings.folds:
+        manifest = _fold(manifest, settings)
+    description = store.description
+    prepared = Prepared(store.name, Path(description.root), manifest, pixels, description.preprocess, audit(manifest))
+    say(prepared.report.text())
+    return prepared
+
+
+def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say) -> Index:
+    """Index a raw source, or the phantom, which is made at first use."""
+    root = _phantom(task, config, home, say) if path == PHANTOM else Path(path)
+    index = open_source(root, task, layout, config.execution.workers)
+    for line in index.report:
+        say(line)
+    if config.data.limit is not None:
+        index = replace(index, entries=limit(index.entries, config.data.limit, config.data.seed).reset_index(drop=True))
+    return index
+
+
+def _phantom(task: Task, config: RunConfig, home: Path, say: Say) -> Path:
+    patients = _PHANTOM_PATIENTS[task.name]
+    root = home / "phantom" / f"{task.name}-{patients}-{_PHANTOM_SEED}"
+    if not root.exists():
+        say(f"making a phantom of {patients} synthetic patients for {task.name}")
+        write_phantom(root, task, patients, _PHANTOM_SEED, config.execution.workers)
+    return root
+
+
+def _open(
+    path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say, preprocess: Preprocess | None
+) -> Store:
+    """Open a store, or build the cached one of a raw source."""
+    if is_store(Path(path)):
+        store = open_store(Path(path))
+        return _checked(store, task, config) if preprocess is None else store
+    index = source_index(path, layout, task, config, home, say)
+    form = preprocess or Preprocess.build(task, config.preprocess, index.unit, index.display_window)
+    secret = load_secret(home)
+    out = home / "stores" / plan_digest(index, task.name, form, secret)
+    store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
+    put_aside = len(pd.read_csv(out / "quarantine.csv"))
+    say(f"store of {len(store.manifest):,} images in {out}" + (f"; {put_aside:,} put aside" if put_aside else ""))
+    return store
+
+
+def _checked(store: Store, task: Task, config: RunConfig) -> Store:
+    """Refuse a store of another task, or one whose pixels were made for another model."""
+    description = store.description
+    if description.task != task.name:
+        raise StoreError(
+            f"{store.folder}: a store for {description.task}, not for {task.name}; run "
+            f"`python -m secondread preprocess --task {task.name}` into another folder"
+        )
+    held = description.preprocess
+    wanted = Preprocess.build(task, config.preprocess, held.unit, held.display_window)
+    if held != wanted:
+        differing = [name for name in type(held).model_fields if getattr(held, name) != getattr(wanted, name)]
+        raise StoreError(
+            f"{store.folder}: its images have another {', '.join(differing)} than model {config.model.name} asks for; "
+            f"run `python -m secondread preprocess --task {task.name} --model {config.model.name}` into another folder"
+        )
+    return store
+
+
+def _with_evaluation(
+    manifest: pd.DataFrame, pixels: Pixels, store: Store, task: Task, config: RunConfig, home: Path, say: Say
+) -> tuple[pd.DataFrame, Pixels]:
+    """Let the test be a separate set: the first source's own test images become training images."""
+    assert config.data.evaluation is not None
+    preprocess = store.description.preprocess
+    apart = _open(config.data.evaluation, "auto", task, _unlimited(config), home, say, preprocess)
+    settings = config.data
+    learning = manifest.assign(given=manifest["given"] & (manifest["split"] != "test"), split="")
+    known = manifest.drop_duplicates("image_key").set_index("image_key")["group"]
+    own = apart.manifest["group"] + manifest["group"].max() + 1
+    test = apart.manifest.assign(
+        row=np.arange(len(apart.manifest)) + len(pixels),
+        fold=-1,
+        split="test",
+        given=True,
+        group=apart.manifest["image_key"].map(known).fillna(own).astype(np.int64),
+    )
+    both = pd.concat([learning, test], ignore_index=True)
+    divided = split_by_patient(both, settings.val_fraction, settings.test_fraction, settings.seed)
+    return divided, pixels.followed_by(apart.pixels)
+
+
+def _unlimited(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={"data": config.data.model_copy(update={"limit": None})})
+
+
+def _fold(manifest: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
+    if (manifest["given"] & (manifest["split"] == "test")).any():
+        raise ConfigError("data.folds: this source gives its own test images; leave data.folds at 0")
+    return fold_by_patient(manifest, settings.folds, settings.seed)

@@ -1,0 +1,362 @@
+"""The store: a source's images preprocessed once into uint8 shards, with their manifest; resumable."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from secondread.config import DataSettings
+from secondread.data.audit import near_duplicate_groups
+from secondread.data.manifest import make_manifest, manifest_digest
+from secondread.data.sources.index import Index
+from secondread.data.split import split_by_patient
+from secondread.errors import ImageRejected, StoreError
+from secondread.execution import map_in_processes
+from secondread.imaging.preprocess import Preprocess, thumbnail
+from secondread.storage import sha256_of, write_aside
+
+UInt8 = npt.NDArray[np.uint8]
+
+_PLAN = "plan.json"
+_DESCRIPTION = "store.json"
+_MANIFEST = "manifest.parquet"
+_QUARANTINE = "quarantine.csv"
+_SHARDS = "shards"
+
+
+class Shard(BaseModel):
+    """One file of pixels: its rows and the digest of its bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    rows: int
+    digest: str
+
+
+class StoreDescription(BaseModel):
+    """What `store.json` says; its presence means that the store is whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    task: str
+    layout: str
+    root: str
+    preprocess: Preprocess
+    manifest_digest: str
+    shards: tuple[Shard, ...]
+
+
+class Pixels:
+    """Rows of memory-mapped shards, by index.
+
+    Args:
+        shards: uint8 arrays of shape (rows, height, width, stored channels).
+    """
+
+    def __init__(self, shards: Sequence[UInt8]) -> None:
+        self._shards = shards
+        self._ends = np.cumsum([len(shard) for shard in shards])
+        self._starts = self._ends - [len(shard) for shard in shards]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def followed_by(self, others: "Pixels") -> "Pixels":
+        """These rows, then the others'."""
+        return Pixels([*self._shards, *others._shards])
+
+    def take(self, indices: npt.NDArray[np.int64]) -> UInt8:
+        """Copy the images at `indices`, shape (n, height, width, stored channels)."""
+        taken = np.empty((len(indices), *self._shards[0].shape[1:]), np.uint8)
+        for place, (index, shard) in enumerate(
+            zip(indices, np.searchsorted(self._ends, indices, side="right"), strict=True)
+        ):
+            taken[place] = self._shards[shard][index - self._starts[shard]]
+        return taken
+
+
+@dataclass(frozen=True)
+class Store:
+    """A whole store, opened.
+
+    Args:
+        manifest: one row an image, in the order of `pixels`.
+    """
+
+    folder: Path
+    description: StoreDescription
+    manifest: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The source's layout."""
+        return self.description.layout
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of source bytes, labels, patients and split."""
+        return self.description.manifest_digest
+
+    @property
+    def store_digest(self) -> str:
+        """Digest of the manifest and the preprocessing."""
+        return store_digest(self.description.manifest_digest, self.description.preprocess)
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The stored pixels."""
+        folder = self.folder / _SHARDS
+        return Pixels([np.load(folder / shard.file, mmap_mode="r") for shard in self.description.shards if shard.rows])
+
+
+def store_digest(manifest: str, preprocess: Preprocess) -> str:
+    """Digest of a manifest and a preprocessing, 32 hex digits."""
+    return sha256_of(f"{manifest} {preprocess.digest}".encode())[:32]
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder holds a store, whole or begun."""
+    return (path / _DESCRIPTION).is_file() or (path / _PLAN).is_file()
+
+
+def open_store(folder: Path) -> Store:
+    """Open a store and check every shard's bytes.
+
+    Raises:
+        StoreError: unfinished, of another version, or damaged.
+    """
+    description = _read_description(folder)
+    for shard in description.shards:
+        path = folder / _SHARDS / shard.file
+        if not path.is_file() or sha256_of(path.read_bytes()) != shard.digest:
+            raise StoreError(
+                f"{folder}: shard {shard.file} is damaged or missing; delete the folder and preprocess anew"
+            )
+    try:
+        manifest = pd.read_parquet(folder / _MANIFEST)
+    except (OSError, ValueError):
+        raise StoreError(
+            f"{folder}: {_MANIFEST} is damaged or missing; delete the folder and preprocess anew"
+        ) from None
+    if manifest_digest(manifest) != description.manifest_digest or len(manifest) != sum(
+        shard.rows for shard in description.shards
+    ):
+        raise StoreError(
+            f"{folder}: {_MANIFEST} is not the one that was written; delete the folder and preprocess anew"
+        )
+    return Store(folder, description, manifest)
+
+
+def build_store(
+    index: Index,
+    task: str,
+    preprocess: Preprocess,
+    settings: DataSettings,
+    out: Path,
+    secret: bytes,
+    workers: int | None,
+) -> Store:
+    """Preprocess every image of an index into `out`; an interrupted job continues where it was.
+
+    The same index gives the same bytes whatever the number of workers or interruptions. Images that cannot be used
+    become rows of `quarantine.csv`. A whole store of the same images is opened as it is, with the split it has.
+
+    Args:
+        workers: processes; None is one a core.
+    Raises:
+        StoreError: `out` holds something else.
+        SplitError: the patients cannot be divided as asked.
+    """
+    plan = _plan(index, task, preprocess, secret)
+    if (out / _DESCRIPTION).exists() and _read_plan(out) == plan:
+        return open_store(out)
+    _begin(out, plan)
+    _write_shards(index, preprocess, out, workers)
+    written = _Written(out)
+    _write_quarantine(out, index.put_aside, written.put_aside(index))
+    manifest = written.manifest(index, settings, secret)
+    with write_aside(out / _MANIFEST) as aside:
+        manifest.to_parquet(aside)
+    description = StoreDescription(
+        task=task,
+        layout=index.layout,
+        root=str(index.root.absolute()),
+        preprocess=preprocess,
+        manifest_digest=manifest_digest(manifest),
+        shards=written.shards(),
+    )
+    with write_aside(out / _DESCRIPTION) as aside:
+        aside.write_text(description.model_dump_json(indent=1))
+    return Store(out, description, manifest)
+
+
+def _read_description(folder: Path) -> StoreDescription:
+    path = folder / _DESCRIPTION
+    if not path.is_file():
+        raise StoreError(f"{folder}: this store is unfinished; run the same preprocess command again to finish it")
+    try:
+        content = json.loads(path.read_text())
+        if content.get("format") != 1:
+            raise StoreError(
+                f"{folder}: store of format {content.get('format')!r}, this version reads format 1; preprocess anew"
+            )
+        return StoreDescription.model_validate(content)
+    except (ValueError, AttributeError, ValidationError):
+        raise StoreError(f"{folder}: {_DESCRIPTION} is damaged; delete the folder and preprocess anew") from None
+
+
+def plan_digest(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> str:
+    """Name a store before it is built, 32 hex digits: equal for equal files, labels and preprocessing."""
+    return sha256_of(json.dumps(_plan(index, task, preprocess, secret)).encode())[:32]
+
+
+def _plan(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> dict[str, Any]:
+    """Everything that the shards depend on; file contents enter by size and time of change."""
+    listing = index.entries.to_csv(index=False)
+    stats = [(index.root / path).stat() for path in index.entries["path"]]
+    content = listing + str([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    return {
+        "format": 1,
+        "task": task,
+        "layout": index.layout,
+        "preprocess": preprocess.digest,
+        "entries": sha256_of(content.encode()),
+        "secret": sha256_of(b"secret of " + secret)[:16],
+    }
+
+
+def _read_plan(out: Path) -> object:
+    try:
+        return json.loads((out / _PLAN).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _begin(out: Path, plan: Mapping[str, Any]) -> None:
+    """Make the folder ready: continue a job of the same plan, refuse to overwrite anything else."""
+    if _read_plan(out) == plan and not (out / _DESCRIPTION).exists():
+        return
+    if out.exists() and any(out.iterdir()):
+        raise StoreError(f"{out}: holds something else, or a store of other images or settings; choose another `out`")
+    with write_aside(out) as aside:
+        (aside / _SHARDS).mkdir(parents=True)
+        (aside / _PLAN).write_text(json.dumps(plan, indent=1))
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """One worker's job: consecutive entries that become one shard."""
+
+    number: int
+    root: Path
+    paths: tuple[str, ...]
+    preprocess: Preprocess
+    folder: Path
+
+    @property
+    def rows_file(self) -> Path:
+        return self.folder / f"{self.number:05d}.parquet"
+
+    @property
+    def pixels_file(self) -> Path:
+        return self.folder / f"{self.number:05d}.npy"
+
+
+def _chunk_size(images: int) -> int:
+    """Many chunks keep all cores busy, few files are kept open; the number of workers must not change the result."""
+    return int(np.clip(-(-images // 64), 16, 2048))
+
+
+def _write_shards(index: Index, preprocess: Preprocess, out: Path, workers: int | None) -> None:
+    paths = list(index.entries["path"])
+    size = _chunk_size(len(paths))
+    starts = range(0, len(paths), size)
+    chunks = [
+        _Chunk(number, index.root, tuple(paths[start : start + size]), preprocess, out / _SHARDS)
+        for number, start in enumerate(starts)
+    ]
+    waiting = [chunk for chunk in chunks if not chunk.rows_file.exists()]
+    for _ in map_in_processes(_write_chunk, waiting, workers, f"preprocess {len(paths):,} images"):
+        pass
+
+
+def _write_chunk(chunk: _Chunk) -> None:
+    """Preprocess a chunk's images; its table of rows is renamed last and so marks it as done."""
+    rows, pixels = [], []
+    for path in chunk.paths:
+        row, stored = _preprocess_file(chunk.root / path, chunk.preprocess)
+        rows.append(row)
+        pixels.extend([] if stored is None else [stored])
+    shape = (0, chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
+    stack = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
+    with write_aside(chunk.pixels_file) as aside, aside.open("wb") as file:
+        np.save(file, stack)
+    table = pd.DataFrame(rows, columns=["image_key", "rule", "reason", "thumbnail"])
+    table["digest"] = sha256_of(chunk.pixels_file.read_bytes())
+    with write_aside(chunk.rows_file) as aside:
+        table.to_parquet(aside)
+
+
+def _preprocess_file(path: Path, preprocess: Preprocess) -> tuple[tuple[str, str, str, bytes], UInt8 | None]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return ("", "unreadable", f"the file cannot be read: {error.strerror}", b""), None
+    try:
+        pixels = preprocess.pixels(data)
+    except ImageRejected as rejected:
+        return (sha256_of(data), rejected.rule, rejected.reason, b""), None
+    return (sha256_of(data), "", "", thumbnail(pixels).tobytes()), preprocess.stored(pixels)
+
+
+class _Written:
+    """What the workers wrote, read back in the index's order."""
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / _SHARDS
+        self._tables = {path.stem: pd.read_parquet(path) for path in sorted(self._folder.glob("*.parquet"))}
+        self._rows = pd.concat(self._tables.values(), ignore_index=True)
+
+    def manifest(self, index: Index, settings: DataSettings, secret: bytes) -> pd.DataFrame:
+        """Manifest of the images that could be used, divided by patient."""
+        kept = (self._rows["rule"] == "").to_numpy()
+        if not kept.any():
+            quarantine = self._folder.parent / _QUARANTINE
+            raise StoreError(f"{index.root}: none of its {len(kept)} images could be used; {quarantine} says why")
+        entries = index.entries[kept].reset_index(drop=True)
+        entries["image_key"] = self._rows.loc[kept, "image_key"].to_numpy()
+        flat = b"".join(self._rows.loc[kept, "thumbnail"])
+        groups = near_duplicate_groups(np.frombuffer(flat, np.uint8).reshape(-1, 32, 32))
+        manifest = make_manifest(entries, groups, secret)
+        return split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
+
+    def put_aside(self, index: Index) -> pd.DataFrame:
+        """Files that were tried and could not be used."""
+        aside = self._rows["rule"] != ""
+        found = self._rows.loc[aside, ["rule", "reason"]].assign(
+            path=index.entries.loc[aside.to_numpy(), "path"].to_numpy()
+        )
+        return found[["path", "rule", "reason"]]
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Every shard with its rows and digest."""
+        return tuple(
+            Shard(file=f"{stem}.npy", rows=int((table["rule"] == "").sum()), digest=str(table["digest"].iloc[0]))
+            for stem, table in self._tables.items()
+        )
+
+
+def _write_quarantine(out: Path, *tables: pd.DataFrame) -> None:
+    rows = pd.concat([table[["path", "rule", "reason"]] for table in tables], ignore_index=True)
+    with write_aside(out / _QUARANTINE) as aside:
+        rows.sort_values("path").to_csv(aside, index=False, quoting=csv.QUOTE_MINIMAL)

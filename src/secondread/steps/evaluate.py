@@ -1,0 +1,71 @@
+"""Measure a logged model on other images, as it is served: its own preprocessing, under its own code."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from secondread.bundle import BundleDescription, load_description
+from secondread.config import RunConfig
+from secondread.data.feed import Rows
+from secondread.data.prepare import Prepared, prepare
+from secondread.errors import BundleError, SourceError
+from secondread.steps.answer import answer_files
+from secondread.steps.present import ImagesOf, log_images, log_predictions, predictions_table, present, summary_line
+from secondread.tasks import load_task
+from secondread.tracking.home import home
+from secondread.tracking.model import bundle_folder, fetch_model
+from secondread.tracking.run import open_run
+
+
+def evaluate(config: RunConfig, model_uri: str, split: str) -> str:
+    """Measure a model on a source's test images, or on all of them.
+
+    Args:
+        split: `test`, given by the source or drawn as in training; or `all`, for images that no training has seen.
+    Returns:
+        the run's id.
+    Raises:
+        SecondReadError: the model or the images cannot be used.
+    """
+    task = load_task(config.task)
+    model = fetch_model(model_uri)
+    description = load_description(bundle_folder(model))
+    if description.task != task.name:
+        raise BundleError(f"{model_uri}: a model for {description.task}; use --task {description.task}")
+    config = config.model_copy(update={"model": config.model.model_copy(update={"name": description.model})})
+    tags = {"evaluated_model": model_uri, "evaluated_manifest_digest": description.manifest_digest, "split": split}
+    with open_run("evaluate", config, lambda: _chosen(config, description, split), tags=tags) as (run, data):
+        print(f"opened run {run.id}", flush=True)
+        log_images(run, data, task)
+        table, rows = _answered(data, model, description)
+        log_predictions(run, table)
+        thresholds = {label: point.threshold for label, point in description.points("balanced").items()}
+        images = ImagesOf(data, rows)
+        metrics = present(run, table, images, description.labels, task.primary, thresholds, description.prior)
+        print(f"run {run.id}: {summary_line(metrics)}", flush=True)
+        return run.id
+
+
+def _chosen(config: RunConfig, description: BundleDescription, split: str) -> Prepared:
+    data = prepare(config, home(), preprocess=description.preprocess)
+    chosen = data.manifest if split == "all" else data.manifest[data.manifest["split"] == "test"]
+    return replace(data, manifest=chosen.assign(split="test").reset_index(drop=True))
+
+
+def _answered(data: Prepared, model: Path, description: BundleDescription) -> tuple[pd.DataFrame, Rows]:
+    """Predictions of the images that the model answered, and their places in the pixels."""
+    files = [data.root / path for path in data.manifest["path"]]
+    missing = sum(not file.is_file() for file in files)
+    if missing:
+        raise SourceError(f"{data.root}: {missing} of the store's {len(files)} source files are gone; bring them back")
+    answers = pd.DataFrame(answer_files(model, files, "balanced"))
+    answered = (answers["status"] == "ok").to_numpy()
+    if not answered.all():
+        print(f"{(~answered).sum()} of {len(answered)} images were rejected by the model and are not counted")
+    manifest = data.manifest[answered]
+    columns = [f"probability_{label}" for label in description.labels]
+    probabilities = answers.loc[answered, columns].to_numpy(np.float64)
+    task = load_task(description.task)
+    return predictions_table(manifest, probabilities, task, description.labels), manifest["row"].to_numpy(np.int64)

@@ -1,0 +1,124 @@
+"""Present predictions in a run: metrics with intervals, figures, the report and the table itself."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from secondread.data.prepare import Prepared
+from secondread.evaluation.figures.confusion import confusion
+from secondread.evaluation.figures.gallery import gallery
+from secondread.evaluation.figures.precision_recall import precision_recall
+from secondread.evaluation.figures.reliability import reliability
+from secondread.evaluation.figures.right_and_wrong import right_and_wrong
+from secondread.evaluation.figures.roc import roc
+from secondread.evaluation.metrics import Thresholds, evaluate
+from secondread.evaluation.report import classification_report
+from secondread.storage import write_aside
+from secondread.tasks import Task
+from secondread.tracking.run import Run
+
+_SEED = 0  # of the resamples behind intervals: equal predictions give equal figures
+
+
+@dataclass(frozen=True)
+class ImagesOf:
+    """The images of some rows, one at a time, as the figures take them.
+
+    Args:
+        rows: places in the prepared pixels.
+    """
+
+    prepared: Prepared
+    rows: npt.NDArray[np.int64]
+
+    def __getitem__(self, position: int, /) -> npt.NDArray[np.uint8]:
+        image: npt.NDArray[np.uint8] = self.prepared.pixels.take(self.rows[[position]])[0]
+        return image
+
+
+def predictions_table(
+    manifest: pd.DataFrame, probabilities: npt.NDArray[np.floating[Any]], task: Task, labels: Sequence[str]
+) -> pd.DataFrame:
+    """Put probabilities beside the truth; the table holds nothing that identifies a patient.
+
+    Args:
+        manifest: the rows that were predicted.
+        probabilities: shape (n, answered labels).
+        labels: the answered labels.
+    """
+    columns = ["image_key", "patient_key", "split", "fold", *task.label_columns]
+    table = manifest[columns].reset_index(drop=True)
+    for place, label in enumerate(labels):
+        table[f"probability_{label}"] = probabilities[:, place].astype(np.float64)
+    return table
+
+
+def log_predictions(run: Run, predictions: pd.DataFrame) -> None:
+    """Log `predictions.parquet`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.parquet"
+        with write_aside(path) as aside:
+            predictions.to_parquet(aside, index=False)
+        run.log_files(path)
+
+
+def present(
+    run: Run,
+    table: pd.DataFrame,
+    images: ImagesOf,
+    labels: Sequence[str],
+    primary: str,
+    thresholds: Thresholds,
+    prior: Mapping[str, float],
+) -> dict[str, float]:
+    """Measure test predictions and log metrics, figures and reports.
+
+    Args:
+        table: test rows of `predictions_table`.
+        images: of the same rows.
+        thresholds: of the operating point `balanced`, as `evaluate` takes them.
+        prior: by label, share of the training images that have it.
+    Returns:
+        the logged metrics, with their `test/` names.
+    """
+    found = evaluate(table, labels, primary, thresholds, prior, _SEED)
+    metrics = {f"test/{name}": value for name, value in found.items()}
+    run.log_metrics(metrics)
+    half = dict.fromkeys(labels, 0.5)
+    run.log_figure(roc(table, labels, thresholds, _SEED), "roc")
+    run.log_figure(precision_recall(table, labels, thresholds, _SEED), "precision_recall")
+    run.log_figure(confusion(table, labels, thresholds, "balanced"), "confusion_balanced")
+    run.log_figure(confusion(table, labels, half, "half"), "confusion_at_half")
+    run.log_figure(right_and_wrong(table, images, primary, thresholds[primary]), "right_and_wrong")
+    for label in labels:
+        if table[f"label_{label}"].notna().any():
+            run.log_figure(reliability(table, label), "reliability" if label == primary else f"reliability_{label}")
+    for name, chosen in (("balanced", thresholds), ("at_half", half)):
+        text, frame = classification_report(table, labels, chosen)
+        run.log_text(text, f"classification_report_{name}.txt")
+        run.log_text(frame.to_csv(index=False), f"classification_report_{name}.csv")
+    return metrics
+
+
+def log_images(run: Run, prepared: Prepared, task: Task) -> None:
+    """Log what the images look like and how they are divided."""
+    images = ImagesOf(prepared, prepared.manifest["row"].to_numpy(np.int64))
+    run.log_figure(gallery(prepared.manifest, images, task.labels, _SEED), "gallery")
+    run.log_text(prepared.report.text(), "audit.txt")
+
+
+def summary_line(metrics: Mapping[str, float]) -> str:
+    """The figures that a person looks at first, with their intervals."""
+    parts = []
+    for name in ("auroc", "accuracy", "sensitivity", "specificity"):
+        value: Any = metrics.get(f"test/{name}")
+        if value is not None:
+            low, high = metrics[f"test/{name}_low"], metrics[f"test/{name}_high"]
+            parts.append(f"{name} {value:.3f} ({low:.3f} to {high:.3f})")
+    return "test " + ", ".join(parts) if parts else "no test figure could be measured"

@@ -1,0 +1,224 @@
+"""Train a model, measure it, and log everything to one run."""
+
+import io
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+
+from secondread.bundle import BundleDescription, no_calibration, save_bundle
+from secondread.config import RunConfig
+from secondread.data.prepare import Prepared, prepare
+from secondread.errors import AuditError
+from secondread.evaluation.figures.curves import curves
+from secondread.evaluation.metrics import Thresholds
+from secondread.evaluation.operating_points import OperatingPoint, balanced, cross_fitted
+from secondread.models.architectures import answers_primary_alone
+from secondread.steps.present import (
+    ImagesOf,
+    log_images,
+    log_predictions,
+    predictions_table,
+    present,
+    summary_line,
+)
+from secondread.tasks import Task, load_task
+from secondread.tracking.git import git_state
+from secondread.tracking.home import home
+from secondread.tracking.model import log_model
+from secondread.tracking.run import Run, open_run
+from secondread.training import Images, Trained, predict
+from secondread.training import train as train_network
+
+_SEED = 0  # of the resamples behind operating points
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is served, and what was measured on images that its training did not use.
+
+    Args:
+        predictions: val and test rows, or every row out of fold.
+        points: of each answered label, chosen on val or out of fold.
+        thresholds: of `balanced`, for the test rows of `predictions`.
+    """
+
+    trained: Trained
+    predictions: pd.DataFrame
+    points: tuple[OperatingPoint, ...]
+    thresholds: Thresholds
+
+
+def train(config: RunConfig) -> str:
+    """Train as configured; a run that was interrupted is continued.
+
+    Returns:
+        the run's id.
+    Raises:
+        SecondReadError: the images or the configuration cannot be used.
+    """
+    task = load_task(config.task)
+    with open_run("train", config, lambda: _audited(config)) as (run, data):
+        print(f"{'continuing' if run.resumed else 'opened'} run {run.id}", flush=True)
+        labels = answered_labels(task, config, data.manifest)
+        log_images(run, data, task)
+        outcome = (_cross_validate if config.data.folds else _train_once)(config, data, task, labels, run)
+        metrics = _log(run, config, data, task, labels, outcome)
+        print(f"run {run.id}: {summary_line(metrics)}", flush=True)
+        return run.id
+
+
+def _audited(config: RunConfig) -> Prepared:
+    data = prepare(config, home())
+    data.report.refuse(config.data.acknowledge_leaks)
+    return data
+
+
+def answered_labels(task: Task, config: RunConfig, manifest: pd.DataFrame) -> tuple[str, ...]:
+    """The task's labels that training images know both with and without; others cannot be learned.
+
+    Raises:
+        AuditError: the primary label is not among them.
+    """
+    training = manifest[manifest["split"] == "train"] if not config.data.folds else manifest
+    learnable = [label for label in task.labels if set(training[f"label_{label}"].dropna().unique()) == {0.0, 1.0}]
+    if task.primary not in learnable:
+        raise AuditError(f"train has not both images with and without {task.primary}; add images of the missing class")
+    return (task.primary,) if answers_primary_alone(config.model.name) else tuple(learnable)
+
+
+def _train_once(config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], run: Run) -> _Outcome:
+    split = data.manifest["split"]
+    trained = train_network(
+        config,
+        _images(data, split == "train", labels),
+        _images(data, split == "val", labels),
+        run.folder / "training",
+        lambda epoch, values: run.log_metrics(values, epoch),
+    )
+    predictions = _predict(trained.model, config, data, split.isin(["val", "test"]), task, labels)
+    chosen_on = predictions[predictions["split"] == "val"]
+    points = tuple(_balanced(chosen_on, label) for label in labels)
+    return _Outcome(trained, predictions, points, {point.label: point.threshold for point in points})
+
+
+def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], run: Run) -> _Outcome:
+    """Train once a fold, choose on what was left out, and refit on all images for the epochs that were best."""
+    parts, best_epochs = [], []
+    for fold in range(config.data.folds):
+        trained, part = _train_fold(config, data, task, labels, run, fold)
+        parts.append(part)
+        best_epochs.append(trained.best_epoch)
+    predictions = pd.concat(parts, ignore_index=True)
+    points = tuple(_balanced(predictions, label) for label in labels)
+    thresholds = {
+        label: cross_fitted(
+            predictions[f"label_{label}"],
+            predictions[f"probability_{label}"],
+            predictions["patient_key"],
+            predictions["fold"],
+            _SEED,
+        )
+        for label in labels
+    }
+    epochs = round(float(np.median(best_epochs)))
+    print(f"refit on all {len(data.manifest):,} images for {epochs} epochs", flush=True)
+    everything = pd.Series(True, data.manifest.index)
+    refit = train_network(
+        config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs, "early_stopping": None})}),
+        _images(data, everything, labels),
+        None,
+        run.folder / "refit",
+        lambda epoch, values: run.log_metrics(values, epoch),
+    )
+    return _Outcome(refit, predictions, points, thresholds)
+
+
+def _train_fold(
+    config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], parent: Run, fold: int
+) -> tuple[Trained, pd.DataFrame]:
+    """Train without one fold, in a child run; within the others, `val` stays for choosing the epoch."""
+    manifest = data.manifest
+    left_out = manifest["fold"] == fold
+    with open_run("fold", config, lambda: data, parent=parent, tags={"fold": str(fold)}) as (run, _):
+        print(f"fold {fold + 1} of {config.data.folds}", flush=True)
+        trained = train_network(
+            config,
+            _images(data, ~left_out & (manifest["split"] != "val"), labels),
+            _images(data, ~left_out & (manifest["split"] == "val"), labels),
+            parent.folder / f"fold-{fold}",
+            lambda epoch, values: run.log_metrics(values, epoch),
+        )
+        run.log_figure(curves(trained.history, trained.best_epoch), "training_curves")
+        part = _predict(trained.model, config, data, left_out, task, labels).assign(split="test")
+        return trained, part
+
+
+def _images(data: Prepared, chosen: pd.Series, labels: tuple[str, ...]) -> Images:
+    columns = [f"label_{label}" for label in labels]
+    return Images(data.pixels, data.rows(chosen), data.manifest.loc[chosen, columns].to_numpy(np.float32))
+
+
+def _predict(
+    model: keras.Model, config: RunConfig, data: Prepared, chosen: pd.Series, task: Task, labels: tuple[str, ...]
+) -> pd.DataFrame:
+    answers = predict(model, _images(data, chosen, labels), config.preprocess.channels)
+    return predictions_table(data.manifest[chosen], answers, task, labels)
+
+
+def _balanced(predictions: pd.DataFrame, label: str) -> OperatingPoint:
+    truth, probability = predictions[f"label_{label}"], predictions[f"probability_{label}"]
+    return balanced(label, truth, probability, predictions["patient_key"], _SEED)
+
+
+def _log(
+    run: Run, config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], outcome: _Outcome
+) -> dict[str, float]:
+    trained, predictions = outcome.trained, outcome.predictions
+    log_predictions(run, predictions)
+    run.log_figure(curves(trained.history, trained.best_epoch), "training_curves")
+    run.log_text(_model_summary(trained.model), "model_summary.txt")
+    best = trained.history.iloc[trained.best_epoch - 1].drop("epoch")
+    run.log_metrics({"best/epoch": trained.best_epoch})
+    run.log_metrics({f"best/{str(name).replace('/', '_')}": value for name, value in best.items()})
+    training = data.manifest if config.data.folds else data.manifest[data.manifest["split"] == "train"]
+    prior = {label: float(training[f"label_{label}"].mean()) for label in labels}
+    tested = predictions["split"] == "test"
+    places = data.manifest.drop_duplicates("image_key").set_index("image_key")["row"]
+    rows = predictions.loc[tested, "image_key"].map(places).to_numpy(np.int64)
+    metrics = present(
+        run,
+        predictions[tested].reset_index(drop=True),
+        ImagesOf(data, rows),
+        labels,
+        task.primary,
+        outcome.thresholds,
+        prior,
+    )
+    description = BundleDescription(
+        task=task.name,
+        task_labels=task.labels,
+        model=config.model.name,
+        labels=labels,
+        preprocess=data.preprocess,
+        calibration=no_calibration(labels),
+        operating_points=outcome.points,
+        prior=prior,
+        manifest_digest=data.manifest_digest,
+        store_digest=data.store_digest,
+        git_commit=git_state().commit,
+        figures=metrics,
+        intended_use=task.intended_use,
+    )
+    folder = run.folder / "bundle"
+    save_bundle(folder, description, trained.model)
+    run.log_files(folder, "bundle")
+    log_model(run, folder, description)
+    return metrics
+
+
+def _model_summary(model: keras.Model) -> str:
+    text = io.StringIO()
+    model.summary(print_fn=lambda line: text.write(line + "\n"))
+    return text.getvalue()
