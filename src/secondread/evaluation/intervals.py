@@ -1,6 +1,6 @@
 """How far a figure can be trusted: 95% intervals for proportions, AUROC, and anything else by resampling patients."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -87,9 +87,7 @@ def delong_interval(truth: ArrayLike, probabilities: ArrayLike) -> Estimate:
     return Estimate(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
 
-def clustered_bootstrap(
-    patients: Sequence[str] | pd.Series, statistic: Statistic, seed: int, resamples: int = RESAMPLES
-) -> FloatArray:
+def clustered_bootstrap(patients: ArrayLike, statistic: Statistic, seed: int, resamples: int = RESAMPLES) -> FloatArray:
     """Compute statistics on resamples of whole patients, drawn with replacement.
 
     Args:
@@ -119,10 +117,10 @@ def percentile_interval(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return low, high
 
 
-def _owners(patients: Sequence[str] | pd.Series) -> IntArray:
+def _owners(patients: ArrayLike) -> IntArray:
     keys = pd.Series(np.asarray(patients, dtype=object))
     unknown = keys.isna() | (keys == "")
-    owner = pd.factorize(keys.where(~unknown))[0].astype(np.int64)
+    owner = pd.factorize(keys.where(~unknown))[0].astype(np.int64)  # -1 where unknown
     owner[unknown] = owner.max(initial=-1) + 1 + np.arange(unknown.sum())
     return owner
 

@@ -1,9 +1,6 @@
 """Where a probability becomes a decision. Thresholds are chosen on val, or on the other folds."""
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit, logit
@@ -42,9 +39,7 @@ class OperatingPoint(BaseModel):
     fallback: bool = False
 
 
-def balanced(
-    label: str, truth: ArrayLike, probabilities: ArrayLike, patients: Sequence[str] | pd.Series, seed: int
-) -> OperatingPoint:
+def balanced(label: str, truth: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, seed: int) -> OperatingPoint:
     """Choose the Youden-optimal threshold, averaged in logits over resamples of patients.
 
     Args:
@@ -64,7 +59,7 @@ def balanced(
 def cross_fitted(
     truth: ArrayLike,
     probabilities: ArrayLike,
-    patients: Sequence[str] | pd.Series,
+    patients: ArrayLike,
     folds: ArrayLike,
     seed: int,
 ) -> FloatArray:
@@ -84,7 +79,7 @@ def cross_fitted(
     thresholds = np.empty(len(scores))
     for left_out in np.unique(fold):
         others = fold != left_out
-        point = balanced("", present[others], scores[others], list(keys[others]), seed)
+        point = balanced("", present[others], scores[others], keys[others], seed)
         thresholds[~others] = point.threshold
     return thresholds
 
@@ -125,14 +120,14 @@ def _mean_threshold(
     truth: FloatArray, probabilities: FloatArray, patients: NDArray[np.object_], seed: int
 ) -> float | None:
     """The mean over resamples of the middle of the best thresholds, or None where none can be chosen."""
-    ranking = Ranking.of(truth, probabilities)
-    if len(ranking.cuts) < 2 or len(np.unique(truth)) < 2:
+    if len(np.unique(truth)) < 2 or len(np.unique(probabilities)) < 2:
         return None
+    ranking = Ranking.of(truth, probabilities)
 
     def best(weights: FloatArray) -> FloatArray:
         return _middle_of_the_best(ranking, weights)[:, None]
 
-    thresholds = clustered_bootstrap(list(patients), best, seed)
+    thresholds = clustered_bootstrap(patients, best, seed)
     # A single patient with both classes is every resample; a patient a class may be drawn alone.
     defined = thresholds[~np.isnan(thresholds)]
     return float(expit(defined.mean())) if len(defined) else None

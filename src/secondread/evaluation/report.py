@@ -9,6 +9,7 @@ from secondread.evaluation.intervals import Estimate
 from secondread.evaluation.metrics import Answers, Thresholds
 from secondread.evaluation.wording import readable, threshold_text, with_interval
 
+_SHOWN = ("precision", "recall", "f1")
 _WIDTH = 23  # of an estimate with its interval, and two blanks
 
 
@@ -43,18 +44,16 @@ def _rows(label: str, counted: Confusion) -> Iterator[Mapping[str, object]]:
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
     for name, found, images in _classes(counted):
         row: dict[str, object] = {"label": label, "class": name}
-        for metric in ("precision", "recall", "f1", "accuracy"):
+        for metric in (*_SHOWN, "accuracy"):
             estimate = found.get(metric, nothing)
             row |= {metric: estimate.value, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
         yield row | {"images": images}
 
 
 def _text(label: str, threshold: str, counted: Confusion) -> str:
-    lines = [f"{readable(label)}, {threshold}", _line("", ["precision", "recall", "f1"], "images")]
+    lines = [f"{readable(label)}, {threshold}", _line("", _SHOWN, "images")]
     for name, found, images in _classes(counted):
-        said = [
-            with_interval(found[metric]) if metric in found else "undefined" for metric in ("precision", "recall", "f1")
-        ]
+        said = [with_interval(found[metric]) if metric in found else "undefined" for metric in _SHOWN]
         lines.append(_line(name, said, f"{images:,}"))
     accuracy = with_interval(counted.estimates()["accuracy"])
     lines.append(_line("accuracy", ["", "", accuracy], f"{counted.positives + counted.negatives:,}"))

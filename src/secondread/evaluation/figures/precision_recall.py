@@ -1,6 +1,7 @@
 """The precision-recall curve: how many alarms are true, as more of the sick are found."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def precision_recall(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thr
         seed: of the resamples.
     """
     figure, axes = square_figure()
-    for color, label in zip(SERIES, labels, strict=False):
+    for color, label in zip(cycle(SERIES), labels, strict=False):
         answer = Answers.of(frame, label)
         if not answer.has_both_classes:
             continue

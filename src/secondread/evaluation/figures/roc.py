@@ -1,6 +1,7 @@
 """The ROC curve: what sensitivity costs in false alarms."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def roc(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed
     """
     figure, axes = square_figure()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
-    for color, label in zip(SERIES, labels, strict=False):
+    for color, label in zip(cycle(SERIES), labels, strict=False):
         answer = Answers.of(frame, label)
         if not answer.has_both_classes:
             continue
