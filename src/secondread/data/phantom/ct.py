@@ -10,7 +10,7 @@ from secondread.data.phantom.bleeds import BLEEDS, draw_bleeding, draw_bleeds
 from secondread.data.phantom.head import SIZE, Head, draw_head, enclose
 from secondread.data.phantom.texture import Field, cover, length, paint, written
 
-_TEXT_HU = -850.0  # black in every brain window, gray against the air around it in a wide one
+_TEXT_HU = -250.0  # black in the brain, subdural and soft windows, gray on the air around it in a wide one
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,5 @@ def _paint_rest(tissue: Field, head: Head, table: float) -> None:
     """The thin shell of the head rest under the head."""
     rows = slice(int(SIZE * 0.7), SIZE)
     grid = head.grid
-    across = grid.x[rows] * np.float32(np.cos(grid.rotation)) - grid.y[rows] * np.float32(np.sin(grid.rotation))
-    away = np.abs(length(across, grid.up[rows] - np.float32(30)) - np.float32(table + 30))
+    away = np.abs(length(grid.across[rows], grid.up[rows] - np.float32(30)) - np.float32(table + 30))
     paint(tissue[rows], cover(np.float32(1.2) - away, 1.5) * (tissue[rows] < -900), 60.0)

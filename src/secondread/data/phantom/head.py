@@ -22,12 +22,13 @@ Region = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Grid:
-    """Where every pixel lies in the head: head coordinates, polar ones, and gravity's axis (scanner's, in mm)."""
+    """Where every pixel lies, in mm: in the head, about its middle, and along the scanner's axes."""
 
     x: Field
     y: Field
     radius: Field
     angle: NDArray[np.int32]
+    across: Field
     up: Field
     spacing: float
     center: tuple[float, float]
@@ -90,7 +91,8 @@ class Head:
     height: float  # inner table's top above the widest level, mm
     skull: Field  # thickness by angle, mm
     scalp: float
-    swelling: Field  # extra scalp by angle, mm
+    muscle: Field  # thickness over the temples by angle, mm
+    swelling: Field  # a bruise's thickness by angle, mm
     folds: tuple[Field, Field]
     fold_depth: Field
     atrophy: float  # half width of sulci, mm
@@ -139,6 +141,7 @@ def draw_head(rng: np.random.Generator, shift: float) -> Head:
         height=float(rng.uniform(72, 84)),
         skull=_skull(rng),
         scalp=float(rng.uniform(3.5, 8)),
+        muscle=_muscle(rng),
         swelling=_swelling(rng),
         folds=(_fold(rng), _fold(rng)),
         fold_depth=9 + 7 * np.abs(smooth_noise(rng, (_FOLD_ROWS, 1), (9, 0), wrap=True)),
@@ -198,11 +201,12 @@ def enclose(head: Head, z: float, inside: Anatomy) -> Field:
     if z < 2:
         _paint_base(canvas, head, z)
     skull_depth = head.outer(z, 0.0)[grid.angle] - grid.radius
-    scalp_depth = head.outer(z, head.scalp + head.swelling)[grid.angle] - grid.radius
+    flesh: Field = head.swelling + head.muscle * np.float32(np.clip((32 - z) / 20, 0, 1))
+    scalp_depth = head.outer(z, head.scalp + flesh)[grid.angle] - grid.radius
     bone = _bone(head, inside.depth, skull_depth)
     paint(canvas, cover(-inside.depth, 0.8), bone)
     scalp = np.where(scalp_depth < 2.2, np.float32(35), np.float32(-75))
-    scalp[(head.swelling > 1.5)[grid.angle] & (skull_depth < -0.3)] = 48  # a bruise is no fat
+    paint(scalp, cover(skull_depth + flesh[grid.angle], 1.5), 50.0)
     paint(canvas, cover(-skull_depth, 0.8), scalp)
     paint(canvas, cover(-scalp_depth, 0.8), -1000.0)
     return canvas
@@ -218,12 +222,16 @@ def _grid(rng: np.random.Generator) -> Grid:
     rotation = float(np.deg2rad(np.clip(rng.normal(0, 7), -16, 16)))
     center = (127.5 + float(rng.normal(0, 5)), 124.0 + float(rng.normal(0, 5)))
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    across, up = (columns - center[0]) * spacing, (center[1] - rows) * spacing
+    across = (columns - np.float32(center[0])) * np.float32(spacing)
+    up = (np.float32(center[1]) - rows) * np.float32(spacing)
     cos, sin = np.cos(rotation), np.sin(rotation)
     x, y = (across * cos + up * sin).astype(np.float32), (up * cos - across * sin).astype(np.float32)
     turn = np.arctan2(y, x) * (ANGLES / (2 * np.pi))
     angle = np.floor(turn).astype(np.int32) % ANGLES
-    return Grid(x, y, length(x, y), angle, up.astype(np.float32), spacing, center, rotation)
+    radius = length(x, y)
+    x += np.float32(1.3) * clouds(rng, (SIZE, SIZE), 14)  # nobody is built of ellipses
+    y += np.float32(1.3) * clouds(rng, (SIZE, SIZE), 14)
+    return Grid(x, y, radius, angle, across, up, spacing, center, rotation)
 
 
 def _directions() -> Field:
@@ -255,6 +263,15 @@ def _swelling(rng: np.random.Generator) -> Field:
         return np.zeros(ANGLES, np.float32)
     away = turned_away(float(rng.uniform(0, 2 * np.pi))) / np.float32(rng.uniform(0.3, 0.7))
     return np.float32(rng.uniform(3, 8)) * between(1 - away * away, 0, 1)
+
+
+def _muscle(rng: np.random.Generator) -> Field:
+    """The temporal muscles, in the front half of both sides."""
+    thickness = np.zeros(ANGLES, np.float32)
+    for direction in (0.45, np.pi - 0.45):
+        away = turned_away(direction) / np.float32(rng.uniform(0.5, 0.65))
+        thickness += np.float32(rng.uniform(4, 9)) * between(1 - away * away, 0, 1)
+    return thickness
 
 
 def turned_away(direction: float) -> Field:

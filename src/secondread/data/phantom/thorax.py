@@ -295,7 +295,7 @@ def _lobe(rng: np.random.Generator, frame: Frame) -> Field:
     edge = float(rng.uniform(-0.15, 0.0)) if upper else float(rng.uniform(-0.1, 0.1))
     tilt = np.abs(frame.x) * np.float32(rng.uniform(-0.2, 0.25))
     beyond = (edge + tilt - frame.y) if upper else (frame.y - edge - tilt)
-    return cover(_oval(frame, center, axes, 0.0), 0.6) * cover(beyond, 0.03) * np.float32(rng.uniform(0.55, 0.9))
+    return cover(_oval(frame, center, axes, 0.0), 0.6) * cover(beyond, 0.03) * np.float32(rng.uniform(0.65, 0.95))
 
 
 def _patches(rng: np.random.Generator, frame: Frame) -> Field:
@@ -306,7 +306,7 @@ def _patches(rng: np.random.Generator, frame: Frame) -> Field:
         center = (float(rng.choice(sides) * rng.uniform(0.25, 0.75)), float(rng.uniform(-0.4, 0.55)))
         reach = float(rng.uniform(0.1, 0.22))
         away = ((frame.x - np.float32(center[0])) ** 2 + (frame.y - np.float32(center[1])) ** 2) / np.float32(reach**2)
-        clear *= 1 - np.float32(rng.uniform(0.4, 0.75)) * np.exp(-away)
+        clear *= 1 - np.float32(rng.uniform(0.5, 0.8)) * np.exp(-away)
     return 1 - clear
 
 
@@ -317,7 +317,7 @@ def _net(rng: np.random.Generator, frame: Frame) -> Field:
     across = (np.abs(frame.x) - np.float32(0.38)) * np.float32(1 / reach)
     down = (frame.y - np.float32(0.05)) * np.float32(1 / (1.15 * reach))
     near: Field = np.exp(-across * across - down * down)
-    return near * (np.float32(rng.uniform(0.2, 0.38)) + np.float32(rng.uniform(0.3, 0.5)) * lines)
+    return near * (np.float32(rng.uniform(0.25, 0.45)) + np.float32(rng.uniform(0.35, 0.55)) * lines)
 
 
 def _mesh(rng: np.random.Generator, frame: Frame, width: float) -> Field:
