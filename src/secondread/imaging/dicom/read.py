@@ -50,7 +50,7 @@ _HEADER_TAGS = [
     "ImageOrientationPatient",
 ]
 _AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_DARKEST_HU = -1024  # below air, so black through every window
+_DARKEST_HU = -1024  # below air: black through any window for the head
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
 def _read_header(data: bytes) -> Header:
     _refuse_deflate_bomb(data)
     dcm = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=[*_HEADER_TAGS])
+    if "TransferSyntaxUID" not in dcm.file_meta:
+        raise ImageRejected("dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent")
     patient_id, study_uid, series_uid, sop_uid, modality = (_text(dcm, tag) for tag in _HEADER_TAGS[:5])
     return Header(patient_id, study_uid, series_uid, sop_uid, modality, _order(dcm))
 
@@ -116,10 +118,11 @@ def _text(dcm: Dataset, keyword: str) -> str:
 
 def _order(dcm: Dataset) -> float:
     """Source: DICOM PS3.3 C.7.6.2.1.1 (the normal is the cross product of the row and column directions)."""
-    position = dcm.get("ImagePositionPatient") or [math.nan] * 3
+    position = np.asarray(dcm.get("ImagePositionPatient") or (), np.float64)
     orientation = np.asarray(dcm.get("ImageOrientationPatient") or _AXIAL, np.float64)
-    normal = np.cross(orientation[:3], orientation[3:])
-    return float(normal @ np.asarray(position, np.float64))
+    if position.shape != (3,) or orientation.shape != (6,):
+        return math.nan
+    return float(np.cross(orientation[:3], orientation[3:]) @ position)
 
 
 def _read_dicom(data: bytes) -> Picture:

@@ -78,7 +78,7 @@ def _is_wrapped(dcm: Dataset, slope: float, intercept: float) -> bool:
 
 def _rescale(dcm: Dataset) -> tuple[float, float] | None:
     """Slope and intercept, or None where the file gives neither."""
-    slope, intercept = dcm.get("RescaleSlope"), dcm.get("RescaleIntercept")
+    slope, intercept = _given(dcm, "RescaleSlope"), _given(dcm, "RescaleIntercept")
     if slope is None and intercept is None:
         return None
     line = _number(slope), _number(intercept)
@@ -100,8 +100,9 @@ def _voi(numbers: _Numbers, dcm: Dataset) -> _Numbers:
         lut = dcm.VOILUTSequence[0]
         brightest: int = 2 ** int(lut.LUTDescriptor[2]) - 1
         return _look_up(numbers, lut, dcm) / brightest
-    if "WindowCenter" in dcm and "WindowWidth" in dcm:
-        return _windowed(numbers, _first(dcm.WindowCenter), _first(dcm.WindowWidth), dcm.get("VOILUTFunction"))
+    center, width = _given(dcm, "WindowCenter"), _given(dcm, "WindowWidth")
+    if center is not None and width is not None:
+        return _windowed(numbers, _first(center), _first(width), dcm.get("VOILUTFunction"))
     lowest, highest = numbers.min(), numbers.max()
     if lowest == highest:
         raise ImageRejected("constant", "the modality LUT gives every pixel the same value")
@@ -137,6 +138,12 @@ def _lut_entries(entries: Any, count: int, little_endian: bool) -> NDArray[Any]:
     if len(entries) < 2 * count:
         return np.frombuffer(entries, np.uint8)
     return np.frombuffer(entries, "<u2" if little_endian else ">u2")
+
+
+def _given(dcm: Dataset, keyword: str) -> Any:
+    """The value, or None where the element is absent or empty."""
+    value = dcm.get(keyword)
+    return None if value == "" else value
 
 
 def _first(value: Any) -> float:

@@ -1,0 +1,50 @@
+"""Headers of compressed images, read without a decoder."""
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from secondread.errors import ImageRejected
+from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame, png_frame
+
+# T.800 A.5.1, byte by byte: SOC, SIZ, Lsiz, Rsiz, Xsiz 100, Ysiz 70, XOsiz 4, YOsiz 6, tile 100 x 70 at 0, 1 component.
+SIZ = (
+    b"\xff\x4f\xff\x51\x00\x29\x00\x00"
+    + b"".join(n.to_bytes(4, "big") for n in (100, 70, 4, 6, 100, 70, 0, 0))
+    + b"\0\1"
+)
+
+
+def test_a_jpeg_2000_image_is_what_lies_right_of_and_below_its_offset() -> None:
+    assert jpeg2000_frame(SIZ + b"\xff\xd9") == Frame(rows=64, columns=96, components=1)
+
+
+@pytest.mark.parametrize("data", [b"", SIZ, b"\xff\x4f\xff\x52" + SIZ[4:] + b"\xff\xd9"])
+def test_a_jpeg_2000_without_its_marks_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageRejected, match="end too early"):
+        jpeg2000_frame(data)
+
+
+def test_fill_bytes_before_a_marker_are_skipped() -> None:
+    frame = b"\xff\xc0\x00\x0b\x08\x00\x46\x00\x64\x01\x01\x11\x00"
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    assert jpeg_frame(b"\xff\xd8" + b"\xff" * 5 + frame + scan + b"\xff\xd9") == Frame(70, 100, 1)
+
+
+def test_jpeg_ls_is_read_as_jpeg_is() -> None:
+    frame = b"\xff\xf7\x00\x0b\x10\x00\x46\x00\x64\x01\x01\x11\x00"
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00"
+    assert jpeg_frame(b"\xff\xd8" + frame + scan + b"\xff\xd9") == Frame(70, 100, 1)
+
+
+def test_a_scan_without_a_frame_is_refused() -> None:
+    with pytest.raises(ImageRejected, match="damaged"):
+        jpeg_frame(b"\xff\xd8\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xff\xd9")
+
+
+@pytest.mark.parametrize(("mode", "components"), [("L", 1), ("LA", 2), ("P", 1), ("RGB", 3), ("RGBA", 4), ("I;16", 1)])
+def test_a_png_says_its_size_and_channels(mode: str, components: int) -> None:
+    buffer = BytesIO()
+    Image.new(mode, (80, 70)).save(buffer, "PNG")
+    assert png_frame(buffer.getvalue()) == Frame(70, 80, components)
