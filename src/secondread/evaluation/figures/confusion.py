@@ -58,16 +58,9 @@ def _matrix(axes: Axes, counted: Confusion, size: float) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.6 else INK
-        axes.text(column, row, f"{count:,}\n", ha="center", va="center", color=color, size=size, weight="bold")
-        axes.text(
-            column,
-            row,
-            f"\n{shares[row, column]:.1%}",
-            ha="center",
-            va="center",
-            color=color,
-            size=small,
-        )
+        axes.text(column, row, f"{count:,}", ha="center", va="bottom", color=color, size=size, weight="bold")
+        share = f"{shares[row, column]:.1%}"
+        axes.text(column, row + 0.04, share, ha="center", va="top", color=color, size=small)
     axes.set(xticks=[0, 1], yticks=[0, 1], xlabel="Called", ylabel="Truth")
     axes.set_xticklabels(["absent", "present"])
     axes.set_yticklabels(["absent", "present"], rotation=90, va="center")

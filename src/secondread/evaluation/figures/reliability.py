@@ -26,7 +26,8 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
     figure = Figure(figsize=(6.4, 7.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1]})
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect calibration")
-    _bins(above, answer)
+    if len(answer.rows):
+        _bins(above, answer)
     _histogram(below, answer)
     above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share with the label present")
     above.set_title(f"Reliability: {readable(label)}")

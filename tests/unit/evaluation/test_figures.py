@@ -1,0 +1,261 @@
+"""Figures say what the numbers say, fit on their page, and leave matplotlib's own settings alone."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from secondread.evaluation.figures.confusion import confusion
+from secondread.evaluation.figures.curves import curves
+from secondread.evaluation.figures.gallery import gallery
+from secondread.evaluation.figures.precision_recall import precision_recall
+from secondread.evaluation.figures.reliability import reliability
+from secondread.evaluation.figures.right_and_wrong import right_and_wrong
+from secondread.evaluation.figures.roc import roc
+from secondread.evaluation.figures.style import GREEN, PIXELS_AN_INCH, VERMILION
+from secondread.evaluation.figures.way import way
+from secondread.evaluation.intervals import delong_interval
+
+LABELS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+THRESHOLDS = dict.fromkeys(LABELS, 0.4)
+IMAGES = 120
+
+
+def _predictions() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    columns: dict[str, object] = {
+        "patient_key": [f"patient{number // 3}" for number in range(IMAGES)],
+        "split": np.array(["train", "train", "val", "test"])[np.arange(IMAGES) % 4],
+    }
+    for label in LABELS:
+        truth = (generator.random(IMAGES) < 0.3).astype(float)
+        columns[f"label_{label}"] = truth
+        columns[f"probability_{label}"] = 1 / (1 + np.exp(-generator.normal(size=IMAGES) - 2 * truth + 1))
+    return pd.DataFrame(columns)
+
+
+def _pixels() -> NDArray[np.uint8]:
+    """Image n is of one value, n."""
+    return np.broadcast_to(np.arange(IMAGES, dtype=np.uint8)[:, None, None, None], (IMAGES, 8, 8, 1))
+
+
+def _history(epochs: int) -> pd.DataFrame:
+    falling = np.linspace(0.5, 0.1, epochs)
+    return pd.DataFrame(
+        {
+            "epoch": np.arange(1, epochs + 1),
+            "train/loss": falling,
+            "val/loss": falling + 0.1,
+            "val/auroc": 1 - falling,
+            "learning_rate": 1e-3,
+        }
+    )
+
+
+def _steps() -> list[tuple[str, NDArray[Any]]]:
+    hounsfield = np.linspace(-1024, 3071, 64, dtype=np.int16).reshape(8, 8)
+    window = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    stack = np.stack([window, window[::-1], window], axis=-1)
+    windows = [(f"Window {name}", window) for name in ("brain", "subdural", "soft")]
+    return [("Stored pixels", hounsfield + 1024), ("Hounsfield units", hounsfield), *windows, ("Network", stack)]
+
+
+FRAME = _predictions()
+ONE = FRAME.rename(columns={"label_any": "label_pneumonia", "probability_any": "probability_pneumonia"})
+ONE_THRESHOLD = {"pneumonia": 0.4}
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "roc": lambda: roc(ONE, ["pneumonia"], ONE_THRESHOLD, seed=0),
+    "roc of six labels": lambda: roc(FRAME, LABELS, THRESHOLDS, seed=0),
+    "precision-recall": lambda: precision_recall(ONE, ["pneumonia"], ONE_THRESHOLD, seed=0),
+    "precision-recall of six labels": lambda: precision_recall(FRAME, LABELS, THRESHOLDS, seed=0),
+    "reliability": lambda: reliability(ONE, "pneumonia"),
+    "confusion": lambda: confusion(ONE, ["pneumonia"], ONE_THRESHOLD, "balanced"),
+    "confusion of six labels": lambda: confusion(FRAME, LABELS, THRESHOLDS, "half"),
+    "curves": lambda: curves(_history(12), best_epoch=9),
+    "curves of one epoch": lambda: curves(_history(1), best_epoch=1),
+    "gallery": lambda: gallery(ONE, _pixels(), ["pneumonia"], seed=0),
+    "gallery of six labels": lambda: gallery(FRAME, _pixels(), LABELS, seed=0),
+    "right and wrong": lambda: right_and_wrong(ONE, _pixels(), "pneumonia", 0.4),
+    "way": lambda: way(_steps()),
+    "way of a display image": lambda: way(_steps()[2:4]),
+}
+
+
+@cache
+def _drawn(name: str) -> Figure:
+    return DRAWN[name]()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_words_stay_on_the_page_and_off_each_other(name: str) -> None:
+    figure = _drawn(name)
+    figure.draw_without_rendering()
+    boxes = _boxes_of_words(figure)
+    page = figure.bbox
+    assert boxes
+    outside = [words for words, box in boxes if not (page.containsx(box.x0) and page.containsx(box.x1))]
+    outside += [words for words, box in boxes if not (page.containsy(box.y0) and page.containsy(box.y1))]
+    assert outside == []
+    assert [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b)] == []
+
+
+def _boxes_of_words(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Everything written but the numbers along the axes, of which matplotlib itself draws what fits."""
+    along = {id(tick) for axes in figure.axes for tick in (*axes.get_xticklabels(), *axes.get_yticklabels())}
+    words = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
+    shown = [text for text in words if text.get_visible() and id(text) not in along and _on_a_visible_axes(text)]
+    return [(text.get_text(), text.get_window_extent().padded(-1)) for text in shown]
+
+
+def _on_a_visible_axes(text: Text) -> bool:
+    return text.axes is None or text.axes.axison
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_in_the_shared_style_and_sharp_at_800_pixels(name: str) -> None:
+    figure = _drawn(name)
+    assert figure.dpi == PIXELS_AN_INCH
+    assert figure.bbox.width >= 800
+
+
+def test_drawing_leaves_no_setting_of_matplotlib_changed() -> None:
+    def settings() -> dict[str, Any]:
+        # Reading `backend` alone would choose one.
+        return {name: value for name, value in mpl.rcParams.items() if name != "backend"}
+
+    before = settings()
+    DRAWN["way"]()
+    assert settings() == before
+
+
+def test_the_roc_legend_has_the_auroc_and_the_decisions() -> None:
+    figure = _drawn("roc")
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    value, low, high = delong_interval(ONE["label_pneumonia"], ONE["probability_pneumonia"])
+    assert legend[0] == f"pneumonia: AUROC {value:.3f} ({low:.3f}\N{EN DASH}{high:.3f})"
+    assert legend[2].startswith("balanced, threshold 0.400: sensitivity ")
+    assert legend[3].startswith("half, threshold 0.500: sensitivity ")
+
+
+def test_decisions_lie_on_the_curve() -> None:
+    (axes,) = _drawn("roc").axes
+    _, curve, balanced, half = axes.get_lines()
+    for mark in (balanced, half):
+        assert np.isclose(_points(curve), _points(mark)).all(axis=1).any()
+
+
+def _points(line: Line2D) -> NDArray[np.float64]:
+    return np.column_stack([np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)])
+
+
+def test_the_precision_recall_curve_has_the_prevalence() -> None:
+    figure = _drawn("precision-recall")
+    prevalence = ONE["label_pneumonia"].mean()
+    line = next(line for line in figure.axes[0].get_lines() if str(line.get_label()).startswith("prevalence"))
+    np.testing.assert_allclose(_points(line)[:, 1], prevalence)
+
+
+def test_the_confusion_matrix_shows_counts_and_shares_of_each_row() -> None:
+    frame = pd.DataFrame({"label_x": [1, 1, 1, 1, 0, 0], "probability_x": [0.9, 0.9, 0.9, 0.1, 0.9, 0.1]})
+    (axes,) = confusion(frame, ["x"], {"x": 0.5}, "half").axes
+    said = [text.get_text() for text in axes.texts]
+    assert said[:8] == ["1", "50.0%", "1", "50.0%", "1", "25.0%", "3", "75.0%"]
+    assert said[8].splitlines()[0] == "threshold 0.500"
+    assert axes.get_title(loc="left") == "x, half"
+
+
+def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
+    truth = np.tile(np.repeat([1.0, 0.0], [1, 4]), 20)
+    frame = pd.DataFrame({"label_x": truth, "probability_x": 0.2})
+    figure = reliability(frame, "x")
+    (point,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    np.testing.assert_allclose(_points(point), [[0.2, 0.2]])
+    assert any("ECE 0.000" in text.get_text() for text in figure.legends[0].get_texts())
+
+
+def test_curves_have_a_panel_a_metric_with_the_kept_epoch_in_each() -> None:
+    figure = _drawn("curves")
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in panels] == ["Loss", "AUROC", "Learning rate"]
+    assert all((_points(axes.get_lines()[0])[:, 0] == 9).all() for axes in panels)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["kept: epoch 9", "training", "validation", "learning rate"]
+
+
+def _shown(axes: Axes) -> int:
+    """The value of a one-valued image."""
+    image = axes.get_images()[0].get_array()
+    assert image is not None
+    return int(image[0, 0])
+
+
+def test_the_gallery_shows_each_class_from_each_split() -> None:
+    figure = _drawn("gallery")
+    captions = [axes.get_xlabel() for axes in figure.axes]
+    assert captions == ["train", "train", "val", "val", "test", "test"] * 6
+    rows = [_shown(axes) for axes in figure.axes]
+    assert [ONE["split"][row] for row in rows] == captions
+    assert [ONE["label_pneumonia"][row] for row in rows] == [0.0] * 18 + [1.0] * 18
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_gallery_of_few_images_shows_them_once() -> None:
+    figure = gallery(ONE.iloc[:5], _pixels(), ["pneumonia"], seed=0)
+    assert sorted(_shown(axes) for axes in figure.axes) == [0, 1, 2, 3, 4]
+
+
+def test_right_and_wrong_frames_the_wrong_in_red() -> None:
+    frame = pd.DataFrame({"label_x": [1, 1, 0, 0, np.nan], "probability_x": [0.9, 0.1, 0.8, 0.2, 0.5]})
+    figure = right_and_wrong(frame, _pixels(), "x", 0.45)
+    shown = [(_shown(axes), axes.get_xlabel(), axes.spines["left"].get_edgecolor()) for axes in figure.axes]
+    red, green = mpl.colors.to_rgba(VERMILION), mpl.colors.to_rgba(GREEN)
+    missed = (1, "present, 0.100 \N{BALLOT X}", red)
+    alarm = (2, "absent, 0.800 \N{BALLOT X}", red)
+    found = (0, "present, 0.900 \N{CHECK MARK}", green)
+    cleared = (3, "absent, 0.200 \N{CHECK MARK}", green)
+    assert shown[:4] == [missed, alarm, found, cleared]
+    # Logits away from .45: 1.2 for .2, 1.6 for .8, 2.0 for .1, 2.4 for .9.
+    assert shown[4:] == [cleared, alarm, missed, found]
+
+
+def test_a_way_says_shape_and_range_of_every_step() -> None:
+    figure = _drawn("way")
+    said = [axes.get_xlabel() for axes in figure.axes]
+    assert said[1] == "8 \N{MULTIPLICATION SIGN} 8 int16\nfrom \N{MINUS SIGN}1024 to 3071"
+    assert said[5].startswith("8 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 3 uint8")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan], ids=["absent", "present", "unknown"])
+def test_a_label_without_both_classes_leaves_figures_that_can_be_drawn(value: float) -> None:
+    frame = FRAME.assign(label_subdural=value)
+    alone = FRAME.assign(label_any=value)
+    for figure in (
+        roc(frame, LABELS, THRESHOLDS, seed=0),
+        roc(alone, ["any"], THRESHOLDS, seed=0),
+        precision_recall(frame, LABELS, THRESHOLDS, seed=0),
+        precision_recall(alone, ["any"], THRESHOLDS, seed=0),
+        reliability(alone, "any"),
+        confusion(alone, LABELS, THRESHOLDS, "balanced"),
+        gallery(alone, _pixels(), ["any"], seed=0),
+        right_and_wrong(alone, _pixels(), "any", 0.4),
+    ):
+        figure.draw_without_rendering()
+
+
+def test_thresholds_of_cross_validation_are_drawn() -> None:
+    rows = np.where(np.arange(IMAGES) % 2, 0.3, 0.5)
+    legend = roc(ONE, ["pneumonia"], {"pneumonia": rows}, seed=0).legends[0]
+    assert any("cross-fitted threshold" in text.get_text() for text in legend.get_texts())
+    figure = right_and_wrong(ONE, _pixels(), "pneumonia", rows)
+    assert "cross-fitted threshold" in figure.texts[0].get_text()
