@@ -1,6 +1,10 @@
 """MLproject, Makefile and CI say the same as the design and as each other."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +70,20 @@ def test_ci_types_what_the_readme_says() -> None:
     assert commands == ["check", "test"]
     assert all(f"`make {name}`" in (ROOT / "README.md").read_text() for name in commands)
     assert set(commands) <= set(make_recipes())
+
+
+@pytest.mark.parametrize(
+    ("ci", "reason", "passes"),
+    [
+        ("true", "chromium is absent", False),
+        ("true", "the folder ../shared with public images is absent", True),
+        ("", "chromium is absent", True),
+    ],
+)
+def test_only_the_absence_of_shared_excuses_a_skip_in_ci(ci: str, reason: str, passes: bool, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_skipped.py").write_text(f"import pytest\n\ndef test_it():\n    pytest.skip({reason!r})\n")
+    command = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path), str(tmp_path)]
+    result = subprocess.run(command, cwd=tmp_path, env=os.environ | {"CI": ci}, capture_output=True, text=True)
+    assert (result.returncode == 0) == passes, result.stdout
+    assert "1 skipped" in result.stdout
