@@ -11,6 +11,7 @@ from secondread.evaluation.confusion import Confusion
 from secondread.evaluation.intervals import (
     Estimate,
     FloatArray,
+    IntArray,
     clustered_bootstrap,
     delong_interval,
     percentile_interval,
@@ -36,7 +37,7 @@ class Answers:
         probabilities: shape (n,).
     """
 
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    rows: IntArray
     truth: FloatArray
     probabilities: FloatArray
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy.special import logit
 
 from secondread.evaluation.figures.style import GREEN, VERMILION, Pixels, styled
@@ -50,9 +51,7 @@ def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: 
     return sheet(f"{readable(label)}: truth and probability, {threshold_text(threshold)}", sections, _COLUMNS)
 
 
-def _section(
-    heading: str, group: np.ndarray[tuple[int], np.dtype[np.bool_]], order: FloatArray, tile: Callable[[int], Tile]
-) -> Section:
+def _section(heading: str, group: NDArray[np.bool_], order: FloatArray, tile: Callable[[int], Tile]) -> Section:
     """The first images of a group in rising order."""
     members = np.flatnonzero(group)
     first = members[np.argsort(order[members], kind="stable")][:_COLUMNS]
