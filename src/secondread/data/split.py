@@ -75,14 +75,14 @@ def units_of(manifest: pd.DataFrame) -> IntArray:
 def partition(strata: IntArray, sizes: IntArray, weights: list[float], seed: int) -> IntArray:
     """Divide units among parts, every stratum in the parts' proportion.
 
-    Within a stratum each unit, large ones first and in random order among those of like size, goes to the part that
-    lacks the largest share of what it should have. So every part gets its share of large and of small units, a stratum
-    of at least as many units as parts is in all of them, and no part exceeds its share of a stratum by more than one
-    unit. The commonest stratum makes up for what rounding cost the others.
+    Stratum by stratum, the rarest first, each unit, large ones first and in random order among those of like size, goes
+    to the part that lacks the largest share of what it should have. So every part gets its share of large and of small
+    units, and a stratum of at least as many units as parts is in all of them. The commonest stratum makes up for what
+    rounding cost the others. No part is left empty.
 
     Args:
         strata: stratum of each unit, shape (u,).
-        sizes: images in each unit, shape (u,).
+        sizes: images in each unit, shape (u,); at least as many units as parts.
         weights: share of each part; they add up to 1.
     Returns:
         Part of each unit, shape (u,).
@@ -94,9 +94,9 @@ def partition(strata: IntArray, sizes: IntArray, weights: list[float], seed: int
     totals = np.bincount(strata, weights=sizes)
     for stratum in sorted(np.unique(strata), key=lambda value: (totals[value], value)):
         members = np.flatnonzero(strata == stratum)
-        last = (part < 0).sum() == len(members)
-        target = np.maximum(shares * sizes.sum() - filled, 0) if last else shares * totals[stratum]
-        part[members] = _fill(sizes[members], target, shares, filled, random)
+        others = int((part < 0).sum()) - len(members)
+        target = shares * totals[stratum] if others else shares * sizes.sum() - filled
+        part[members] = _fill(sizes[members], target, shares, filled, others, random)
         filled += np.bincount(part[members], weights=sizes[members], minlength=len(shares))
     return part
 
@@ -106,14 +106,21 @@ def _fill(
     target: NDArray[np.float64],
     shares: NDArray[np.float64],
     before: NDArray[np.float64],
+    others: int,
     random: np.random.Generator,
 ) -> IntArray:
+    """Parts of one stratum's units, when `others` units of other strata are still to come."""
     part = np.zeros(len(sizes), np.int64)
     filled = np.zeros(len(target))
+    target = np.maximum(target, 1e-9)  # a part that has too much already still gets one unit of each stratum
     tie = random.permutation(len(target))
     size_class = np.floor(np.log2(sizes))
-    for unit in np.lexsort((random.permutation(len(sizes)), -size_class)):
-        lacking = (target - filled) / np.maximum(target, 1e-9)
+    order = np.lexsort((random.permutation(len(sizes)), -size_class))
+    for left, unit in zip(range(len(sizes) + others, 0, -1), order, strict=False):
+        lacking = (target - filled) / target
+        empty = before + filled == 0
+        if left <= empty.sum():
+            lacking[~empty] = -np.inf
         chosen = np.lexsort((tie, before, -shares, -lacking))[0]
         part[unit] = chosen
         filled[chosen] += sizes[unit]
@@ -130,11 +137,7 @@ def _assign(manifest: pd.DataFrame, weights: list[float], seed: int, what: str) 
             f"never divided); add patients, or ask for fewer {what}"
         )
     sizes = np.bincount(units, minlength=count).astype(np.int64)
-    part = partition(_strata(manifest, units, count), sizes, weights, seed)
-    missing = len(weights) - len(np.unique(part))
-    if missing:
-        raise SplitError(f"{missing} of {len(weights)} {what} would be empty; add patients, or ask for fewer {what}")
-    return part[units]
+    return partition(_strata(manifest, units, count), sizes, weights, seed)[units]
 
 
 def _strata(manifest: pd.DataFrame, units: IntArray, count: int) -> IntArray:

@@ -65,12 +65,12 @@ def _draw(rows: NDArray[np.int64], size: float, random: np.random.Generator) -> 
 
 
 def _shares(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Divide `n` in proportion to counts, by largest remainders, one for each first where `n` allows."""
-    first = np.ones_like(counts) if n >= len(counts) else np.zeros_like(counts)
-    rest = counts - first
-    exact = rest / max(rest.sum(), 1) * (n - first.sum())
-    shares = np.floor(exact).astype(np.int64)
-    left = n - int(first.sum() + shares.sum())
-    shares[np.argsort(shares - exact, kind="stable")[:left]] += 1
-    result: NDArray[np.int64] = first + shares
-    return result
+    """Divide `n` in proportion to counts, by largest remainders, at least one for each where `n` allows."""
+    exact = counts * (n / counts.sum())
+    shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: n - int(shares.sum())]] += 1
+    if n >= len(counts):
+        for empty in np.flatnonzero(shares == 0):
+            shares[shares.argmax()] -= 1
+            shares[empty] = 1
+    return shares

@@ -35,14 +35,13 @@ def read_table(table: Path, root: Path) -> pd.DataFrame:
     if len(set(names)) < len(names):
         raise SourceError(f"{root}: the label table names a column twice; keep one of them")
     try:
-        read = pd.read_csv(
-            table, dtype=str, encoding="utf-8-sig", header=0, names=names, skip_blank_lines=False, index_col=False
-        )
+        # Read with its first line as a row, so that a row longer than the header is an error.
+        read = pd.read_csv(table, dtype=str, encoding="utf-8-sig", header=None, skip_blank_lines=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError):
         raise SourceError(f"{root}: the label table is no whole UTF-8 CSV; save it again or fetch it anew") from None
-    read.index = read.index + 2
-    filled = read.dropna(how="all").fillna("")
-    return pd.DataFrame({name: filled[name].str.strip() for name in filled})
+    read.index = read.index + 1
+    filled = read.iloc[1:].dropna(how="all").fillna("")
+    return pd.DataFrame({name: filled[position].str.strip() for position, name in enumerate(names)})
 
 
 def csv_files(folder: Path) -> list[Path]:
