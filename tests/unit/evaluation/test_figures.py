@@ -253,6 +253,17 @@ def test_a_label_without_both_classes_leaves_figures_that_can_be_drawn(value: fl
         figure.draw_without_rendering()
 
 
+def test_without_a_positive_decision_no_precision_is_marked() -> None:
+    frame = ONE.assign(probability_pneumonia=ONE["probability_pneumonia"] / 10)
+    legend = precision_recall(frame, ["pneumonia"], ONE_THRESHOLD, seed=0).legends[0]
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["pneumonia:", "prevalence"]
+
+
+def test_places_that_nothing_needs_stay_empty() -> None:
+    assert [axes.axison for axes in way(_steps()[:4]).axes] == [True] * 4 + [False] * 2
+    assert [axes.axison for axes in confusion(FRAME, LABELS[:4], THRESHOLDS, "half").axes] == [True] * 4 + [False] * 2
+
+
 def test_thresholds_of_cross_validation_are_drawn() -> None:
     rows = np.where(np.arange(IMAGES) % 2, 0.3, 0.5)
     legend = roc(ONE, ["pneumonia"], {"pneumonia": rows}, seed=0).legends[0]
