@@ -1,5 +1,6 @@
 """The few header bytes of JPEG, JPEG-LS, JPEG 2000 and PNG that say how large a decoder would have to grow."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from secondread.errors import ImageRejected
@@ -8,6 +9,7 @@ _END_OF_IMAGE = b"\xff\xd9"  # JPEG and JPEG-LS call it EOI, JPEG 2000 EOC
 _START_OF_SCAN = 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0..SOF15, and SOF55 of JPEG-LS
 _SEQUENTIAL = (0xC0, 0xC1)  # SOF0 and SOF1, Huffman-coded
+_MOST_MARKERS = 1000  # before the first scan; a colour profile in pieces has 255
 _MOST_SCANS = 32  # a progressive JPEG of thousands of scans keeps every decoder busy for minutes
 
 
@@ -26,18 +28,17 @@ def jpeg_frame(data: bytes) -> Frame:
         ImageRejected: `truncated` or `scans`.
     Source: ITU-T T.81 Annex B, ITU-T T.87 Annex C.
     """
-    frame, process, position = None, 0, 2
-    while (marker := _marker(data, position)) != _START_OF_SCAN:
+    frame, process, scan = None, 0, 0
+    for marker, position in _segments(data):
         if marker in _FRAME_MARKERS and frame is None:
             rows, columns = _integer(data, position + 5), _integer(data, position + 7)
             frame, process = Frame(rows, columns, _integer(data, position + 9, 1)), marker
-        # A marker may be preceded by any number of fill bytes.
-        position += 1 if marker == 0xFF else 2 + _integer(data, position + 2)
-    if frame is None or data.rfind(_END_OF_IMAGE, position) < 0:
+        scan = position
+    if frame is None or data.rfind(_END_OF_IMAGE, scan) < 0:
         raise _truncated()
     # A sequential stream whose first scan holds every component is over after it: no need to look at all its bytes.
-    is_one_scan = process in _SEQUENTIAL and _integer(data, position + 4, 1) == frame.components
-    if not is_one_scan and data.count(bytes((0xFF, _START_OF_SCAN)), position) > _MOST_SCANS:
+    is_one_scan = process in _SEQUENTIAL and _integer(data, scan + 4, 1) == frame.components
+    if not is_one_scan and data.count(bytes((0xFF, _START_OF_SCAN)), scan) > _MOST_SCANS:
         raise ImageRejected("scans", f"the JPEG stream has more than {_MOST_SCANS} scans")
     return frame
 
@@ -56,22 +57,38 @@ def jpeg2000_frame(data: bytes) -> Frame:
 
 
 def png_frame(data: bytes) -> Frame:
-    """Read the IHDR chunk of a PNG, and see that the file ends with IEND.
+    """Read the IHDR chunk of a PNG, and see that its chunks lie inside the file and end with IEND.
+
+    A decoder makes room for as many bytes as a chunk claims to have.
 
     Raises:
         ImageRejected: `truncated`.
-    Source: PNG specification (third edition), 11.2.1 IHDR and 11.2.4 IEND.
+    Source: PNG specification (third edition), 5.3 chunk layout and 11.2.1 IHDR.
     """
-    if data[12:16] != b"IHDR" or data.rfind(b"\0\0\0\0IEND\xaeB`\x82") < 0:
+    position = 8
+    while data[position + 4 : position + 8] != b"IEND":
+        position += 12 + _integer(data, position, 4)
+        if position > len(data) or data[12:16] != b"IHDR":
+            raise _truncated()
+    if len(data) < position + 12:
         raise _truncated()
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(data[25], 0)
     return Frame(_integer(data, 20, 4), _integer(data, 16, 4), channels)
 
 
-def _marker(data: bytes, position: int) -> int:
-    if data[position : position + 1] != b"\xff" or position + 1 >= len(data):
-        raise _truncated()
-    return data[position + 1]
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG and its position; the first scan is the last."""
+    position = 2
+    for _ in range(_MOST_MARKERS):
+        if data[position : position + 1] != b"\xff" or position + 1 >= len(data):
+            break
+        marker = data[position + 1]
+        yield marker, position
+        if marker == _START_OF_SCAN:
+            return
+        # A marker may be preceded by any number of fill bytes.
+        position += 1 if marker == 0xFF else 2 + _integer(data, position + 2)
+    raise _truncated()
 
 
 def _integer(data: bytes, position: int, length: int = 2) -> int:

@@ -13,6 +13,7 @@ from secondread.errors import ImageRejected
 from secondread.imaging.codestream import jpeg_frame
 from secondread.imaging.limits import MOST_PIXELS_A_SIDE, Kind
 from secondread.imaging.picture import UInt8Image
+from secondread.imaging.quiet import without_warnings
 
 _Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16, as the file has them
 
@@ -67,7 +68,7 @@ def _read_jpeg(data: bytes, needed: int) -> UInt8Image:
 
 
 def _read_cmyk(data: bytes) -> UInt8Image:
-    with Image.open(BytesIO(data)) as image:
+    with without_warnings(), Image.open(BytesIO(data)) as image:
         ink = np.asarray(image).astype(np.uint32)
         if "adobe" not in image.info:  # Adobe stores its inks inverted, and Pillow believes every file to be Adobe's
             ink = 255 - ink
@@ -116,6 +117,6 @@ def _key_to_black(pixels: _Pixels, data: bytes) -> _Pixels:
 
 
 def _upright(gray: UInt8Image, data: bytes) -> UInt8Image:
-    with Image.open(BytesIO(data)) as image:
+    with without_warnings(), Image.open(BytesIO(data)) as image:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return np.ascontiguousarray(turn(gray)) if turn else gray

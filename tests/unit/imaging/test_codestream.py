@@ -32,6 +32,11 @@ def test_fill_bytes_before_a_marker_are_skipped() -> None:
     assert jpeg_frame(b"\xff\xd8" + b"\xff" * 5 + frame + scan + b"\xff\xd9") == Frame(70, 100, 1)
 
 
+def test_a_jpeg_of_nothing_but_markers_is_given_up_soon() -> None:
+    with pytest.raises(ImageRejected, match="damaged"):
+        jpeg_frame(b"\xff\xd8" + b"\xff\xe0\x00\x02" * 5_000_000 + b"\xff\xd9")
+
+
 def test_jpeg_ls_is_read_as_jpeg_is() -> None:
     frame = b"\xff\xf7\x00\x0b\x10\x00\x46\x00\x64\x01\x01\x11\x00"
     scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00"
@@ -41,6 +46,17 @@ def test_jpeg_ls_is_read_as_jpeg_is() -> None:
 def test_a_scan_without_a_frame_is_refused() -> None:
     with pytest.raises(ImageRejected, match="damaged"):
         jpeg_frame(b"\xff\xd8\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xff\xd9")
+
+
+@pytest.mark.parametrize("claim", [2**32 - 1, 2**31 - 1, 500])
+def test_a_png_chunk_that_claims_more_than_there_is_is_refused(claim: int) -> None:
+    buffer = BytesIO()
+    Image.new("L", (80, 70)).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    length = data.index(b"IDAT") - 4
+    data[length : length + 4] = claim.to_bytes(4, "big")
+    with pytest.raises(ImageRejected, match="end too early"):
+        png_frame(bytes(data))
 
 
 @pytest.mark.parametrize(("mode", "components"), [("L", 1), ("LA", 2), ("P", 1), ("RGB", 3), ("RGBA", 4), ("I;16", 1)])

@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 
 from secondread.config import Window
 from secondread.errors import ImageRejected
-from secondread.imaging.dicom.quiet import quietly
+from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.dicom.read import read_dicom, read_header
 from secondread.imaging.dicom.write import write_ct, write_xray
 
@@ -44,7 +44,7 @@ def xray(pixels: NDArray[np.uint16] = LEVELS, photometric: Any = "MONOCHROME2") 
 
 def changed(dcm: Dataset, **attributes: Any) -> bytes:
     """The file with attributes set, or taken out where the value is None."""
-    with quietly():
+    with leniently():
         for keyword, value in attributes.items():
             if value is None:
                 delattr(dcm, keyword)

@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from secondread.config import Window
-from secondread.imaging.dicom.quiet import quietly
+from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.dicom.read import read_dicom, read_header
 from secondread.imaging.dicom.write import write_ct, write_xray
 
@@ -39,7 +39,7 @@ def xray(**changes: Any) -> bytes:
 
 
 def parsed(data: bytes) -> Dataset:
-    with quietly():
+    with leniently():
         return dcmread(BytesIO(data))
 
 

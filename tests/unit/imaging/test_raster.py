@@ -167,6 +167,16 @@ def test_a_turned_picture_is_turned_upright(orientation: int, kind: str) -> None
     assert largest_difference(gray, expected) <= 3
 
 
+def test_damaged_exif_is_passed_over_in_silence() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(jpeg(cmyk(SLOPES), exif=exif))
+    count = data.index(b"Exif\0\0") + 14  # how many fields follow, after the TIFF header
+    data[count : count + 2] = b"\x09\x09"
+    gray = read_raster(bytes(data), "jpeg")
+    assert sorted(gray.shape) == [64, 96]
+
+
 def cmyk(gray: Gray) -> Image.Image:
     none = Image.new("L", gray.shape[::-1], 0)
     return Image.merge("CMYK", [none, none, none, Image.fromarray(255 - gray)])

@@ -16,7 +16,7 @@ from pydicom.encaps import get_frame
 
 from secondread.errors import ImageRejected
 from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
-from secondread.imaging.dicom.quiet import quietly
+from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.dicom.values import to_display, to_hounsfield
 from secondread.imaging.limits import MOST_BYTES, check_size
 from secondread.imaging.picture import Mask, Picture
@@ -94,7 +94,7 @@ def read_dicom(data: bytes) -> Picture:
 
 def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
     """Damaged files make pydicom raise anything, with the file's values in the text: say only that it is damaged."""
-    with quietly():
+    with leniently():
         try:
             return read(data)
         except ImageRejected:
@@ -107,7 +107,9 @@ def _read_header(data: bytes) -> Header:
     _refuse_deflate_bomb(data)
     dcm = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=[*_HEADER_TAGS])
     if "TransferSyntaxUID" not in dcm.file_meta:
-        raise ImageRejected("dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent")
+        raise ImageRejected(
+            "dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent"
+        )
     patient_id, study_uid, series_uid, sop_uid, modality = (_text(dcm, tag) for tag in _HEADER_TAGS[:5])
     return Header(patient_id, study_uid, series_uid, sop_uid, modality, _order(dcm))
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from secondread.config import Window
-from secondread.imaging.dicom.quiet import quietly
+from secondread.imaging.dicom.leniency import leniently
 
 # PS3.5 B.2: a UUID as a UID. Fixed, as is the version, so that a new pydicom does not change the bytes.
 _IMPLEMENTATION_UID = UID("2.25.240379165713906486236171034279427305719")
@@ -93,7 +93,7 @@ def write_xray(
 
 def _new_dataset(sop_class: str, patient_id: str, study_uid: str, series_uid: str, sop_uid: str) -> Dataset:
     """Who and what, said to be synthetic wherever a viewer shows it."""
-    with quietly():
+    with leniently():
         dcm = Dataset()
         dcm.SOPClassUID = sop_class
         dcm.SOPInstanceUID = sop_uid
@@ -136,6 +136,6 @@ def _to_bytes(dcm: Dataset) -> bytes:
     meta.ImplementationVersionName = _IMPLEMENTATION_VERSION
     dcm.file_meta = meta
     buffer = BytesIO()
-    with quietly():
+    with leniently():
         dcm.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
