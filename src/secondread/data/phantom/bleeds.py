@@ -209,13 +209,13 @@ def _middle(rng: np.random.Generator, low: float, high: float) -> float:
 
 def _epidural(rng: np.random.Generator, low: float, high: float) -> Collection:
     direction = _side(rng) + float(rng.uniform(-0.7, 0.7))
-    shape = rng.uniform((0.36, 11, 18), (0.6, 24, 32))
+    shape = rng.uniform((0.36, 11, 14), (0.6, 24, 25))
     return Collection(direction, shape[0], shape[1], _middle(rng, low, high), shape[2], 1.0, _value(rng))
 
 
 def _subdural(rng: np.random.Generator, low: float, high: float) -> Collection:
     direction = _side(rng) + float(rng.uniform(-0.25, 0.25))
-    shape = rng.uniform((0.85, 4.5, 22), (1.25, 12, 42))
+    shape = rng.uniform((0.85, 5, 16), (1.25, 12, 30))
     return Collection(direction, shape[0], shape[1], _middle(rng, low, high), shape[2], 0.5, _value(rng))
 
 
@@ -230,7 +230,7 @@ def _lump(rng: np.random.Generator, low: float, high: float) -> Lump:
         center = (side * float(rng.uniform(20, 30)), float(rng.uniform(-12, 14)), float(rng.uniform(2, 14)))
     else:
         center = (side * float(rng.uniform(22, 46)), float(rng.uniform(-50, 48)), _middle(rng, low, min(high, 52)))
-    across, along, up = rng.uniform((8, 9, 13), (17, 22, 24))
+    across, along, up = rng.uniform((8, 9, 10), (17, 22, 20))
     shape = Ellipsoid(center, (float(across), float(along), float(up)), float(rng.uniform(-0.5, 0.5)))
     return Lump(shape, float(rng.uniform(2, 7)), float(rng.uniform(0.6, 2)), _value(rng))
 
@@ -253,4 +253,4 @@ def _film(rng: np.random.Generator, low: float, high: float) -> Film:
         )
     side = float(rng.choice([-1, 1]))
     center = (side * float(rng.uniform(38, 55)), float(rng.uniform(-45, 40)), _middle(rng, low, high))
-    return Film(center, float(rng.uniform(32, 48)), float(rng.uniform(16, 28)), opened, value)
+    return Film(center, float(rng.uniform(32, 48)), float(rng.uniform(15, 24)), opened, value)

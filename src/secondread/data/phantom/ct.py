@@ -10,7 +10,7 @@ from secondread.data.phantom.bleeds import BLEEDS, draw_bleeding, draw_bleeds
 from secondread.data.phantom.head import SIZE, Head, draw_head, enclose
 from secondread.data.phantom.texture import Field, cover, length, paint, written
 
-_TEXT_HU = -250.0  # black in the brain, subdural and soft windows, gray on the air around it in a wide one
+_TEXT_HU = -200.0  # black in the brain, subdural and soft windows, gray on the air around it in a wide one
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def draw_series(rng: np.random.Generator, kinds: frozenset[str]) -> CtSeries:
 
 def _heights(rng: np.random.Generator) -> tuple[Field, float]:
     """Heights of the slices in mm, and their thickness."""
-    count, thickness = int(rng.integers(9, 15)), float(rng.choice([4.0, 4.5, 5.0, 5.5]))
+    count, thickness = int(rng.integers(10, 16)), float(rng.choice([4.0, 4.5, 5.0, 5.5]))
     low = float(rng.uniform(-24, -8))
     step = min(thickness, (58 - low) / (count - 1))
     return (low + step * np.arange(count)).astype(np.float32), thickness
@@ -107,7 +107,7 @@ def _scan(rng: np.random.Generator, scanner: _Scanner, head: Head, tissue: Field
     )
     seen += noise
     seen += np.float32(scanner.offset)
-    paint(seen, written("SYNTHETIC", (SIZE, SIZE), (4, SIZE - 6), 0.35), _TEXT_HU)
+    paint(seen, written("SYNTHETIC", (SIZE, SIZE), (4, 12), 0.35), _TEXT_HU)
     clipped: NDArray[np.int16] = np.clip(np.rint(seen), -1024, 3071).astype(np.int16)
     return clipped
 

@@ -41,7 +41,7 @@ def draw_xrays(rng: np.random.Generator, finding: Finding, count: int) -> tuple[
 
 
 def _expose(rng: np.random.Generator, chest: Chest, kind: str, disease: int) -> Xray:
-    frame = _frame(rng)
+    frame = draw_frame(rng)
     lungs = draw_lungs(chest, frame)
     light = draw_attenuation(chest, frame, lungs)
     lost = np.zeros(frame.shape, np.float32)
@@ -52,7 +52,7 @@ def _expose(rng: np.random.Generator, chest: Chest, kind: str, disease: int) -> 
     return Xray(_develop(rng, light, frame), (lost > _SEEN).astype(np.uint8))
 
 
-def _frame(rng: np.random.Generator) -> Frame:
+def draw_frame(rng: np.random.Generator) -> Frame:
     """Size of the picture and where the patient stands in it."""
     height = int(rng.integers(208, 305))
     width = round(height * float(rng.uniform(1.02, 1.4)))
