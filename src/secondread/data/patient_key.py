@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from secondread.errors import ConfigError
@@ -43,10 +44,11 @@ def patient_key(secret: bytes, patient_id: str) -> str:
 
 def _make_secret(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.touch(mode=0o600)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # its owner's alone, mode 600
+    aside = Path(name)
     try:
-        aside.write_bytes(secrets.token_bytes(_BYTES))
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(secrets.token_bytes(_BYTES))
         # A link, unlike a rename, never replaces the secret that another process has made meanwhile.
         os.link(aside, path)
     except FileExistsError:

@@ -40,6 +40,16 @@ def test_concurrent_first_uses_agree(tmp_path: Path) -> None:
     assert len(list((tmp_path / "home").iterdir())) == 1
 
 
+def test_a_secret_that_another_process_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        target.write_bytes(b"o" * 32)
+        raise FileExistsError
+
+    monkeypatch.setattr("os.link", link)
+    assert load_secret(tmp_path) == b"o" * 32
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_damaged_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "patient_secret").write_bytes(b"short")
     with pytest.raises(ConfigError, match=r"5 bytes instead of 32; restore it, or delete it"):

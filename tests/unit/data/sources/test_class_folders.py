@@ -69,6 +69,15 @@ def test_dicom_among_pictures_is_of_unit_display(tmp_path: Path) -> None:
     assert open_source(tmp_path, CT, workers=1).unit == "display"
 
 
+def test_a_picture_named_as_dicom_is_left_to_be_judged_by_its_content(tmp_path: Path) -> None:
+    write_picture(tmp_path / "Normal/a.png")
+    (tmp_path / "Normal/a.png").rename(tmp_path / "Normal/a.dcm")
+    write_ct_slice(tmp_path / "Hemorrhage/b.dcm", "P1")
+    index = open_source(tmp_path, CT, workers=1)
+    assert index.unit == "display"
+    assert index.entries["patient"].tolist() == ["P1", ""]
+
+
 def test_images_outside_the_class_folders_are_put_aside(tmp_path: Path) -> None:
     for path in ["Normal/a.png", "Hemorrhage/b.png", "c.png", "unsorted/d.png"]:
         write_picture(tmp_path / path)
