@@ -11,6 +11,7 @@ import yaml
 
 from secondread.config import RunConfig, load_config, preset_names, setting_names
 from secondread.errors import ConfigError, SecondReadError
+from secondread.execution import die_with_parent
 from secondread.tasks import task_names
 
 _TASK_DEFAULT = "pneumonia"
@@ -18,7 +19,11 @@ _TASK_DEFAULT = "pneumonia"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb; exits with 1 on an error that the user can mend."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported, later than here
+    # TensorFlow and MLflow read these when they are imported, later than here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    if "MLFLOW_RUN_ID" in os.environ:  # started by `mlflow run`
+        die_with_parent()
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     try:
@@ -119,36 +124,38 @@ def _add_model_uri(parser: argparse.ArgumentParser) -> None:
 
 
 def _story(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    _refuse(overrides)
     from secondread.story import tell
 
-    _refuse(overrides)
     tell()
 
 
 def _preprocess(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    given = {"data": known.source, "data.layout": known.layout} | _model(known) | dict(overrides)
+    config = load_config(known.task, given)  # before anything heavy is imported: a typo is answered at once
     from secondread.steps.preprocess import preprocess
 
-    given = {"data": known.source, "data.layout": known.layout} | _model(known) | dict(overrides)
-    preprocess(load_config(known.task, given), known.out)
+    preprocess(config, known.out)
 
 
 def _train(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    config = _config(known, overrides)
     from secondread.steps.train import train
 
-    train(_config(known, overrides))
+    train(config)
 
 
 def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    config = load_config(known.task, {"data": known.data} | dict(overrides))
     from secondread.steps.evaluate import evaluate
 
-    config = load_config(known.task, {"data": known.data} | dict(overrides))
     evaluate(config, model_uri(known), known.split)
 
 
 def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    _refuse(overrides)
     from secondread.steps.predict import predict
 
-    _refuse(overrides)
     predict(model_uri(known), known.files, known.operating_point)
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from secondread.config import RunConfig, TrainSettings
 from secondread.data.feed import Labels, PixelTable, Rows, ordered_feed, steps_per_epoch, training_feed
+from secondread.execution import refresh_s
 from secondread.models.architectures import build_model, starts_pretrained
 from secondread.models.losses import ClassWeights, loss_function
 from secondread.models.outputs import probabilities
@@ -190,6 +191,7 @@ def _fit(
         initial_epoch=keeper.done,
         steps_per_epoch=steps,
         verbose=0,
+        shuffle=False,  # the feed has shuffled already
         callbacks=[measure, *keeper.library_callbacks(), keeper],
     )
 
@@ -203,15 +205,15 @@ class _ProgressLine:
 
     def begin(self, epoch: int) -> None:
         description = f"epoch {epoch + 1}/{self._epochs}"
-        self._bar = tqdm(total=self._steps, desc=description, unit="batch", mininterval=0.5)
+        self._bar = tqdm(total=self._steps, desc=description, leave=False, unit="batch", mininterval=refresh_s())
 
     def advance(self, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update()
 
     def end(self, values: dict[str, float]) -> None:
-        self._bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in values.items()))
         self._bar.close()
+        print(self._bar.desc, " ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True)
 
 
 class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
@@ -222,11 +224,13 @@ class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships n
         self._validation = validation
         self._channels = config.preprocess.channels
         self._loss = loss_function(config.train.loss)
+        self._seed = config.train.seed
         self._line = line
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = time.monotonic()
         self._line.begin(epoch)
+        _reseed(self.model, self._seed, epoch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self._line.advance(logs["loss"])
@@ -254,6 +258,14 @@ class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships n
         if len(np.unique(labels[sure, 0])) == 2:
             values["val/auroc"] = float(roc_auc_score(labels[sure, 0], primary[sure]))
         return values
+
+
+def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Let dropout depend on the seed and the epoch alone: weights files do not hold the state of its generators."""
+    for place, layer in enumerate(model.layers):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.random.SeedSequence((seed, epoch, place)).generate_state(2))
 
 
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types

@@ -82,7 +82,8 @@ def ordered_feed(pixels: PixelTable, rows: Rows, labels: Labels, *, channels: in
             chosen = slice(start, start + batch_size)
             yield _repeat_gray(pixels.take(rows[chosen]), channels), labels[chosen]
 
-    return _dataset(batches, (size, size, channels), labels.shape[1])
+    ds = _dataset(batches, (size, size, channels), labels.shape[1])
+    return ds.apply(tf.data.experimental.assert_cardinality(steps_per_epoch(len(rows), batch_size)))
 
 
 def _size(pixels: PixelTable, rows: Rows) -> int:

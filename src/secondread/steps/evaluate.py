@@ -11,9 +11,9 @@ from secondread.config import RunConfig
 from secondread.data.feed import Rows
 from secondread.data.prepare import Prepared, prepare
 from secondread.errors import BundleError, SourceError
-from secondread.steps.answer import answer_files
 from secondread.steps.present import ImagesOf, log_images, log_predictions, predictions_table, present, summary_line
 from secondread.tasks import load_task
+from secondread.tracking.answer import answer_files
 from secondread.tracking.home import home
 from secondread.tracking.model import bundle_folder, fetch_model
 from secondread.tracking.run import open_run

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from secondread.errors import SourceError
-from secondread.steps.answer import answer_files
+from secondread.tracking.answer import answer_files
 from secondread.tracking.model import fetch_model
 
 

@@ -17,6 +17,7 @@ from secondread.evaluation.figures.precision_recall import precision_recall
 from secondread.evaluation.figures.reliability import reliability
 from secondread.evaluation.figures.right_and_wrong import right_and_wrong
 from secondread.evaluation.figures.roc import roc
+from secondread.evaluation.figures.way import way
 from secondread.evaluation.metrics import Thresholds, evaluate
 from secondread.evaluation.report import classification_report
 from secondread.storage import write_aside
@@ -110,7 +111,15 @@ def log_images(run: Run, prepared: Prepared, task: Task) -> None:
     """Log what the images look like and how they are divided."""
     images = ImagesOf(prepared, prepared.manifest["row"].to_numpy(np.int64))
     run.log_figure(gallery(prepared.manifest, images, task.labels, _SEED), "gallery")
+    run.log_figure(way(prepared.preprocess.way(_example(prepared, task))), "way_of_one_image")
     run.log_text(prepared.report.text(), "audit.txt")
+
+
+def _example(prepared: Prepared, task: Task) -> bytes:
+    """The file of the first image with the primary label."""
+    manifest = prepared.manifest
+    positive = manifest.loc[manifest[f"label_{task.primary}"] == 1, "path"].iloc[0]
+    return (prepared.root / positive).read_bytes()
 
 
 def summary_line(metrics: Mapping[str, float]) -> str:

@@ -1,8 +1,6 @@
 """The run that `mlflow run` itself opens: linked to the work's run, never adopted, swept when its process is gone."""
 
-import ctypes
 import platform
-import signal
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 
@@ -13,8 +11,6 @@ from mlflow.exceptions import MlflowException
 
 from secondread.storage import sha256_of
 from secondread.tracking.home import home
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -28,12 +24,6 @@ class Launcher:
 def take_launcher(environment: MutableMapping[str, str]) -> Launcher:
     """Remove the launcher's run and experiment from the environment, so that MLflow does not adopt them."""
     return Launcher(environment.pop("MLFLOW_RUN_ID", None), environment.pop("MLFLOW_EXPERIMENT_ID", None))
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends (Linux; elsewhere nothing happens)."""
-    if platform.system() == "Linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def lock_of(run_id: str) -> FileLock:

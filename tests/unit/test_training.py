@@ -1,0 +1,106 @@
+"""Training: choosing the best epoch, and going on after a kill as if nothing had happened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secondread.config import RunConfig, load_config
+from secondread.training import Images, predict, train
+
+SIZE = 16
+
+
+class Bright:
+    """Stored images whose brightness tells the class, by row."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        noise = np.random.default_rng(0).integers(0, 80, (len(labels), SIZE, SIZE, 1))
+        self._images = (noise + 170 * labels[:, :1, None, None]).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        return self._images[indices]
+
+
+def images(count: int = 48) -> Images:
+    labels = (np.arange(count) % 2).astype(np.float32)[:, None]
+    return Images(Bright(labels), np.arange(count), labels)
+
+
+def config(**settings: object) -> RunConfig:
+    overrides = {"model": "slice_mlp", "preprocess.size": SIZE, "train.batch_size": 8, "augment.horizontal_flip": True}
+    return load_config("hemorrhage", overrides | {name.replace("__", "."): value for name, value in settings.items()})
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_after(last: int) -> "object":
+    def on_epoch(epoch: int, values: dict[str, float]) -> None:
+        if epoch == last:
+            raise Killed
+
+    return on_epoch
+
+
+def nothing(epoch: int, values: dict[str, float]) -> None:
+    """An `on_epoch` that keeps nothing."""
+
+
+def test_a_bright_class_is_learned(tmp_path: Path) -> None:
+    trained = train(config(train__epochs=12, train__learning_rate=0.005), images(), images(), tmp_path, nothing)
+    answers = predict(trained.model, images(), channels=1)
+    assert answers.shape == (48, 1)
+    assert answers[1::2].mean() > answers[::2].mean() + 0.2
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_killed_training_ends_as_the_undisturbed_one(tmp_path: Path, last: int) -> None:
+    asked = config(train__epochs=4, train__plateau={"monitor": "val/loss", "mode": "max", "factor": 0.5, "patience": 1})
+    whole = train(asked, images(), images(), tmp_path / "whole", nothing)
+    with pytest.raises(Killed):
+        train(asked, images(), images(), tmp_path / "killed", kill_after(last))
+    went_on: list[int] = []
+    resumed = train(asked, images(), images(), tmp_path / "killed", lambda epoch, values: went_on.append(epoch))
+    assert went_on == list(range(last + 1, 5))
+    columns = ["train/loss", "val/loss", "train/learning_rate"]
+    np.testing.assert_allclose(resumed.history[columns], whole.history[columns], rtol=1e-4)
+    np.testing.assert_allclose(
+        predict(resumed.model, images(), 1), predict(whole.model, images(), 1), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_the_best_epoch_by_val_is_kept_and_last_keeps_the_last(tmp_path: Path) -> None:
+    # At this rate the loss soon grows again, so the last epoch is not the best.
+    settings = {"train__epochs": 6, "train__learning_rate": 0.3}
+    best = train(config(**settings, train__best="val/loss"), images(), images(), tmp_path / "best", nothing)
+    assert best.best_epoch == best.history["val/loss"].idxmin() + 1
+    last = train(config(**settings, train__best="last"), images(), images(), tmp_path / "last", nothing)
+    assert last.best_epoch == 6
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    trained = train(config(train__epochs=2, train__best="val/loss"), images(), None, tmp_path, nothing)
+    assert trained.best_epoch == 2
+    assert "val/loss" not in trained.history
+
+
+def test_early_stopping_stops_and_a_later_process_does_not_go_on(tmp_path: Path) -> None:
+    stopping = {"monitor": "train/loss", "mode": "max", "patience": 1}
+    asked = config(train__epochs=9, train__early_stopping=stopping)
+    first = train(asked, images(), images(), tmp_path, nothing)
+    assert len(first.history) < 9
+    again = train(asked, images(), images(), tmp_path, kill_after(len(first.history) + 1))
+    assert len(again.history) == len(first.history)
+
+
+def test_cosine_ends_near_zero(tmp_path: Path) -> None:
+    trained = train(
+        config(train__epochs=4, train__schedule="cosine", train__learning_rate=0.1), images(), None, tmp_path, nothing
+    )
+    # .1 * (1 + cos(pi * epoch / 4)) / 2 for epochs 0 to 3
+    np.testing.assert_allclose(trained.history["train/learning_rate"], [0.1, 0.085355, 0.05, 0.014645], rtol=1e-4)
