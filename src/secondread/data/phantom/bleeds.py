@@ -126,7 +126,7 @@ def draw_bleeding(head: Head, bleeds: Bleeds, z: float) -> tuple[Anatomy, NDArra
     opened = region * np.float32(film.opened) if film is not None and region is not None else 0.0
     inside = draw_anatomy(head, z, pressed, opened)
     if film is not None and region is not None:
-        _lay(inside, mask, head, "subarachnoid", inside.spaces * region, _blood(film.value, bleeds))
+        _lay(inside, mask, head, "subarachnoid", inside.spaces * region, _mottled(film.value, bleeds))
     if bleeds.intraventricular is not None:
         layer = bleeds.intraventricular
         _lay(
@@ -135,14 +135,14 @@ def draw_bleeding(head: Head, bleeds: Bleeds, z: float) -> tuple[Anatomy, NDArra
             head,
             "intraventricular",
             inside.ventricles * _filled(head, layer),
-            _blood(layer.value, bleeds),
+            _mottled(layer.value, bleeds),
         )
     if bleeds.intraparenchymal is not None:
         _lay_lump(inside, mask, head, bleeds.intraparenchymal, z, bleeds)
     for name, item, profile in profiles:
         if profile.any():
             coverage = cover(profile[head.grid.angle] - inside.depth, 1.2)
-            _lay(inside, mask, head, name, coverage, _blood(item.value, bleeds))
+            _lay(inside, mask, head, name, coverage, _mottled(item.value, bleeds))
     return inside, mask
 
 
@@ -158,8 +158,9 @@ def _profile(head: Head, item: Collection, z: float) -> Field:
     return profile if area > 2.5 * _SMALLEST and float(profile.max()) > 2.5 else np.zeros_like(profile)
 
 
-def _blood(value: float, bleeds: Bleeds) -> Field:
-    return np.clip(np.float32(value) + 2 * bleeds.mottle, 55, 85) if value > 50 else np.float32(value) + bleeds.mottle
+def _mottled(value: float, bleeds: Bleeds) -> Field:
+    """Hounsfield units about a value, uneven as a clot is."""
+    return np.float32(value) + np.float32(1.5) * bleeds.mottle
 
 
 def _lay(inside: Anatomy, mask: NDArray[np.uint8], head: Head, name: str, coverage: Field, value: Field) -> None:
@@ -185,7 +186,7 @@ def _lay_lump(inside: Anatomy, mask: NDArray[np.uint8], head: Head, lump: Lump, 
     if np.count_nonzero(coverage > 0.5) * head.grid.spacing**2 >= _SMALLEST:
         rim = cover(distance + np.float32(lump.rim), 4) * outside
         paint(inside.hounsfield[region], rim * np.float32(0.8), 19.0)
-        _lay(inside, mask, head, "intraparenchymal", coverage, _blood(lump.value, bleeds))
+        _lay(inside, mask, head, "intraparenchymal", coverage, _mottled(lump.value, bleeds))
 
 
 def _filled(head: Head, layer: Layer) -> Field:

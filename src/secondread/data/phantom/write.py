@@ -21,8 +21,8 @@ from secondread.imaging.dicom.write import write_ct
 from secondread.storage import write_aside
 from secondread.tasks import Task
 
-BLEEDING = 0.45  # share of CT patients
-PNEUMONIA = 0.55  # share of X-ray patients
+_BLEEDING = 0.45  # share of CT patients
+_PNEUMONIA = 0.55  # share of X-ray patients
 _TEST, _VAL = 0.2, 0.03  # shares of X-ray patients; a small val, as in the original
 _COMMENT = b"synthetic phantom, not a patient"
 _CSV_KINDS = (*BLEEDS, "any")
@@ -96,7 +96,7 @@ def _write_ct_set(root: Path, patients: int, seed: int, workers: int | None) -> 
 def _plan_bleeds(patients: int, seed: int) -> list[frozenset[str]]:
     """Which bleeds every patient has: each kind equally often, sometimes two together."""
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    bleeding = max(1, round(BLEEDING * patients))
+    bleeding = max(1, round(_BLEEDING * patients))
     plan = [frozenset[str]()] * (patients - bleeding)
     for index in range(bleeding):
         second = {str(rng.choice(BLEEDS))} if rng.random() < 0.3 else set()
@@ -158,7 +158,7 @@ def _write_xray_set(root: Path, patients: int, seed: int, workers: int | None) -
 def _plan_findings(patients: int, seed: int) -> list[tuple[Finding, str]]:
     """What every patient has, and the split that the folder gives: the same shares in both classes."""
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    ill = max(1, round(PNEUMONIA * patients))
+    ill = max(1, round(_PNEUMONIA * patients))
     findings: list[list[Finding]] = [["normal"] * (patients - ill), [("bacteria", "virus")[i % 2] for i in range(ill)]]
     plan = [pair for group in findings for pair in zip(group, _splits(len(group)), strict=True)]
     return [plan[index] for index in rng.permutation(patients)]

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from secondread.data.phantom.opacity import draw_opacity
 from secondread.data.phantom.texture import Field, paint, written
-from secondread.data.phantom.thorax import Chest, Frame, draw_attenuation, draw_chest, draw_lungs, draw_opacity
+from secondread.data.phantom.thorax import Chest, Frame, draw_attenuation, draw_chest, draw_lungs
 
 Finding = Literal["normal", "bacteria", "virus"]
+# A kind named twice is twice as frequent.
 _KINDS: dict[Finding, tuple[str, ...]] = {
     "normal": (),
     "bacteria": ("lobar", "lobar", "patchy"),
@@ -46,7 +48,7 @@ def _expose(rng: np.random.Generator, chest: Chest, kind: str, disease: int) -> 
     light = draw_attenuation(chest, frame, lungs)
     lost = np.zeros(frame.shape, np.float32)
     if kind:
-        lost = draw_opacity(np.random.default_rng(disease), kind, chest, frame, lungs)
+        lost = draw_opacity(np.random.default_rng(disease), kind, frame, lungs)
         light += lost * lungs.air * np.float32(chest.aeration)
     _add_devices(rng, light, frame)
     return Xray(_develop(rng, light, frame), (lost > _SEEN).astype(np.uint8))
@@ -99,6 +101,7 @@ def _develop(rng: np.random.Generator, light: Field, frame: Frame) -> NDArray[np
     if rng.random() < 0.8:
         corner = (int(rng.integers(6, 30)), int(rng.integers(20, round(height * 0.4))))
         paint(picture, written(str(rng.choice(["R", "R", "L"])), frame.shape, corner, 0.6), 245.0)
+    picture[height - 20 : height - 3, 3:78] = 20.0  # the mark is read on bright tissue too
     paint(picture, written("SYNTHETIC", frame.shape, (6, height - 8), 0.4), 225.0)
     developed: NDArray[np.uint8] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return developed

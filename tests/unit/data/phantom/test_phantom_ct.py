@@ -37,7 +37,7 @@ class CtSet:
 @pytest.fixture(scope="module")
 def ct_set(tmp_path_factory: pytest.TempPathFactory) -> CtSet:
     root = tmp_path_factory.mktemp("ct") / "set"
-    write_phantom(root, load_task("hemorrhage"), patients=36, seed=0)
+    write_phantom(root, load_task("hemorrhage"), patients=32, seed=0)
     shown: dict[str, dict[str, int]] = defaultdict(dict)
     for row in csv.DictReader((root / "stage_2_train.csv").read_text().splitlines()):
         name, kind = row["ID"].rsplit("_", 1)
@@ -116,7 +116,7 @@ def test_every_kind_of_bleed_is_common_enough_to_learn(ct_set: CtSet, kind: str)
 
 def test_about_45_of_100_patients_and_a_quarter_to_two_fifths_of_slices_bleed(ct_set: CtSet) -> None:
     bleeding = set(ct_set.patients[ct_set.labels["any"] == 1])
-    assert len(bleeding) == 16  # .45 * 36 = 16.2
+    assert len(bleeding) == 14  # .45 * 32 = 14.4
     assert 0.25 < ct_set.labels["any"].mean() < 0.4
 
 

@@ -16,11 +16,14 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from secondread.data.phantom.opacity import draw_opacity
 from secondread.data.phantom.texture import Field
-from secondread.data.phantom.thorax import draw_chest, draw_lungs, draw_opacity
+from secondread.data.phantom.thorax import draw_chest, draw_lungs
 from secondread.data.phantom.write import write_phantom
-from secondread.data.phantom.xray import draw_frame, draw_xrays
+from secondread.data.phantom.xray import Finding, draw_frame, draw_xrays
 from secondread.tasks import load_task
+
+FINDINGS: tuple[Finding, ...] = ("normal", "bacteria", "virus")
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,15 @@ def test_an_opacity_lies_inside_the_lungs(kind: str) -> None:
     rng = np.random.default_rng(0)
     chest, frame = draw_chest(rng), draw_frame(rng)
     lungs = draw_lungs(chest, frame)
-    lost: Field = draw_opacity(rng, kind, chest, frame, lungs)
+    lost: Field = draw_opacity(rng, kind, frame, lungs)
     assert lost.max() > 0.4
     assert lost[lungs.coverage == 0].max() == 0
+
+
+def test_the_burned_in_mark_is_the_same_in_every_picture() -> None:
+    marks = [
+        draw_xrays(np.random.default_rng(seed), finding, 1)[0].pixels[-20:-3, 3:78]
+        for seed, finding in enumerate(FINDINGS)
+    ]
+    assert all(np.array_equal(mark, marks[0]) for mark in marks)
+    assert np.count_nonzero(marks[0] > 150) > 100
