@@ -193,6 +193,15 @@ class TestDisplay:
         data = changed(xray(), ModalityLUTSequence=Sequence([lut]), RescaleSlope=None, RescaleIntercept=None)
         assert read_dicom(data).values.ravel()[[0, 10, 11, 4000]].tolist() == [0, 0, 255, 255]
 
+    @pytest.mark.parametrize(("entries", "rule"), [([], "lut"), ([7, 7], "constant")])
+    def test_a_modality_lut_that_shows_nothing_is_refused(self, entries: list[int], rule: str) -> None:
+        lut = Dataset()
+        lut.LUTDescriptor = [len(entries), 10, 16]
+        lut.LUTData = np.array(entries, "<u2").tobytes()
+        lut["LUTData"].VR = "OW"
+        data = changed(xray(), ModalityLUTSequence=Sequence([lut]), WindowCenter=None, WindowWidth=None)
+        assert rule_of(data) == rule
+
     @pytest.mark.parametrize("width", [0, 1, -5, "nan"])
     def test_a_window_that_cannot_be_is_refused(self, width: Any) -> None:
         assert rule_of(changed(xray(), WindowWidth=width)) == "window"

@@ -42,7 +42,9 @@ def to_hounsfield(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> Hou
     if slope.is_integer() and intercept.is_integer() and -(2**15) <= min(ends) <= max(ends) < 2**15:
         # Modulo 2**16 on the way, as int16 is: what fits at the end is right.
         factor, offset = np.array(line).astype(np.int64).astype(np.int16)
-        hounsfield: NDArray[np.int16] = stored.astype(np.int16) * factor + offset
+        hounsfield = stored.astype(np.int16)
+        hounsfield *= factor
+        hounsfield += offset
         return hounsfield
     return (stored * slope + intercept).astype(np.float32)
 
@@ -125,10 +127,10 @@ def _windowed(numbers: _Numbers, center: float, width: float, function: str | No
 
 def _look_up(numbers: _Numbers, lut: Dataset, dcm: Dataset) -> _Numbers:
     """Source: DICOM PS3.3 C.11.1.1 (LUT Descriptor: entries, first value mapped, bits an entry)."""
+    if not lut.get("LUTData"):
+        raise ImageRejected("lut", "LUTData (0028,3006) is empty")
     count, first, _ = (int(number) for number in lut.LUTDescriptor)
     entries = _lut_entries(lut.LUTData, count or 2**16, bool(dcm.is_little_endian))
-    if entries.size == 0:
-        raise ImageRejected("lut", "LUTData (0028,3006) is empty")
     return entries.take(np.rint(numbers - first).astype(np.int64), mode="clip").astype(np.float64)
 
 
