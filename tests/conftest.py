@@ -1,6 +1,8 @@
 """What the tests share: synthetic sources, a tracking store of their own, and no silent skips in CI."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +36,20 @@ def phantom_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         return made[task]
 
     return source
+
+
+@pytest.fixture(scope="session")
+def two_trainings(phantom_source: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `mlflow.db`: two finished runs of `pneumonia` that differ in their learning rate; only read it."""
+    folder = tmp_path_factory.mktemp("two_trainings")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    for learning_rate in ("0.001", "0.002"):
+        train = [sys.executable, "-m", "secondread", "train", "--data", str(phantom_source("pneumonia"))]
+        settings = ["--train.epochs", "2", "--train.learning_rate", learning_rate]
+        environment = outside | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        result = subprocess.run([*train, *settings], cwd=folder, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.fixture
