@@ -1,6 +1,5 @@
 """Make a run's model a version of its task's registered model; the first that beats the prior becomes champion."""
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -58,8 +57,15 @@ def _version(client: MlflowClient, task: str, run: Run) -> ModelVersion:
     """The run's version, made if it is not there yet."""
     for version in client.search_model_versions(f"name = '{task}' and run_id = '{run.info.run_id}'"):
         return version
-    return mlflow.register_model(
-        f"runs:/{run.info.run_id}/model", task, tags={"manifest_digest": run.data.tags["manifest_digest"]}
+    try:
+        client.create_registered_model(task, description=load_task(task).title)
+    except MlflowException:  # another registration made it
+        client.get_registered_model(task)
+    # The newest, should an interrupted run have logged its model twice.
+    model = client.get_logged_model(run.outputs.model_outputs[-1].model_id)
+    tags = {"manifest_digest": run.data.tags["manifest_digest"]}
+    return client.create_model_version(
+        task, model.model_uri, run_id=run.info.run_id, model_id=model.model_id, tags=tags
     )
 
 

@@ -322,7 +322,8 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no
             vars(callback).update(counters)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        values = {name: float(value) for name, value in logs.items()}
+        # Keras' own callbacks add bare names such as `learning_rate`; ours say of which side they are.
+        values = {name: float(value) for name, value in logs.items() if "/" in name}
         self.progress.history.append(values)
         best = self._is_best()
         if best:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from secondread.config import RunConfig, load_config
-from secondread.training import Images, predict, train
+from secondread.training import Images, OnEpoch, predict, train
 
 SIZE = 16
 
@@ -22,7 +22,8 @@ class Bright:
         return len(self._images)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        return self._images[indices]
+        taken: np.ndarray = self._images[indices]
+        return taken
 
 
 def images(count: int = 48) -> Images:
@@ -39,7 +40,7 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def kill_after(last: int) -> "object":
+def kill_after(last: int) -> OnEpoch:
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         if epoch == last:
             raise Killed
@@ -78,7 +79,7 @@ def test_the_best_epoch_by_val_is_kept_and_last_keeps_the_last(tmp_path: Path) -
     # At this rate the loss soon grows again, so the last epoch is not the best.
     settings = {"train__epochs": 6, "train__learning_rate": 0.3}
     best = train(config(**settings, train__best="val/loss"), images(), images(), tmp_path / "best", nothing)
-    assert best.best_epoch == best.history["val/loss"].idxmin() + 1
+    assert best.best_epoch == int(best.history["val/loss"].argmin()) + 1
     last = train(config(**settings, train__best="last"), images(), images(), tmp_path / "last", nothing)
     assert last.best_epoch == 6
 

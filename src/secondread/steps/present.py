@@ -118,8 +118,8 @@ def log_images(run: Run, prepared: Prepared, task: Task) -> None:
 def _example(prepared: Prepared, task: Task) -> bytes:
     """The file of the first image with the primary label."""
     manifest = prepared.manifest
-    positive = manifest.loc[manifest[f"label_{task.primary}"] == 1, "path"].iloc[0]
-    return (prepared.root / positive).read_bytes()
+    positive = manifest.loc[manifest[f"label_{task.primary}"] == 1, "path"]
+    return (prepared.root / str(positive.iloc[0])).read_bytes()
 
 
 def summary_line(metrics: Mapping[str, float]) -> str:

@@ -179,9 +179,10 @@ def _log(
     log_predictions(run, predictions)
     run.log_figure(curves(trained.history, trained.best_epoch), "training_curves")
     run.log_text(_model_summary(trained.model), "model_summary.txt")
-    best = trained.history.iloc[trained.best_epoch - 1].drop("epoch")
-    run.log_metrics({"best/epoch": trained.best_epoch})
-    run.log_metrics({f"best/{str(name).replace('/', '_')}": value for name, value in best.items()})
+    best = trained.history.filter(like="val/").iloc[trained.best_epoch - 1]
+    run.log_metrics(
+        {"best/epoch": trained.best_epoch} | {f"best/{str(name).replace('/', '_')}": v for name, v in best.items()}
+    )
     training = data.manifest if config.data.folds else data.manifest[data.manifest["split"] == "train"]
     prior = {label: float(training[f"label_{label}"].mean()) for label in labels}
     tested = predictions["split"] == "test"

@@ -27,6 +27,7 @@ _REQUIREMENTS = (
     "pillow",
     "pydantic",
     "pydicom",
+    "pylibjpeg",
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",
     "pyyaml",
