@@ -55,6 +55,7 @@ def predictions_table(
     """
     columns = ["image_key", "patient_key", "split", "fold", *task.label_columns]
     table = manifest[columns].reset_index(drop=True)
+    table["fold"] = table["fold"].astype("Int64").mask(table["fold"] < 0)
     for place, label in enumerate(labels):
         table[f"probability_{label}"] = probabilities[:, place].astype(np.float64)
     return table

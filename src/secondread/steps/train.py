@@ -1,11 +1,12 @@
 """Train a model, measure it, and log everything to one run."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from secondread.bundle import BundleDescription, no_calibration, save_bundle
 from secondread.config import RunConfig
@@ -39,7 +40,8 @@ class _Outcome:
     """What is served, and what was measured on images that its training did not use.
 
     Args:
-        predictions: val and test rows, or every row out of fold.
+        predictions: val and test rows; with folds every row twice, out of fold (`test`) and as the refit answers
+            (`train`, without a fold).
         points: of each answered label, chosen on val or out of fold.
         thresholds: of `balanced`, for the test rows of `predictions`.
     """
@@ -132,7 +134,10 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
         run.folder / "refit",
         lambda epoch, values: run.log_metrics(values, epoch),
     )
-    return _Outcome(refit, predictions, points, thresholds)
+    served = _predict(
+        refit.model, config, replace(data, manifest=data.manifest.assign(fold=-1)), everything, task, labels
+    ).assign(split="train")
+    return _Outcome(refit, pd.concat([predictions, served], ignore_index=True), points, thresholds)
 
 
 def _train_fold(
@@ -150,7 +155,7 @@ def _train_fold(
             parent.folder / f"fold-{fold}",
             lambda epoch, values: run.log_metrics(values, epoch),
         )
-        run.log_figure(curves(trained.history, trained.best_epoch), "training_curves")
+        run.log_figure(_curves(trained), "training_curves")
         part = _predict(trained.model, config, data, left_out, task, labels).assign(split="test")
         return trained, part
 
@@ -177,7 +182,7 @@ def _log(
 ) -> dict[str, float]:
     trained, predictions = outcome.trained, outcome.predictions
     log_predictions(run, predictions)
-    run.log_figure(curves(trained.history, trained.best_epoch), "training_curves")
+    run.log_figure(_curves(trained), "training_curves")
     run.log_text(_model_summary(trained.model), "model_summary.txt")
     best = trained.history.filter(like="val/").iloc[trained.best_epoch - 1]
     run.log_metrics(
@@ -217,6 +222,10 @@ def _log(
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics
+
+
+def _curves(trained: Trained) -> Figure:
+    return curves(trained.history.drop(columns="train/seconds"), trained.best_epoch)
 
 
 def _model_summary(model: keras.Model) -> str:
