@@ -60,7 +60,7 @@ def _listed(value: object) -> object:
 class DataSettings(_Settings):
     """Which images, and how they are divided."""
 
-    path: str = Field("phantom", description="a store, a raw source (folder or CSV), or `phantom`")
+    path: str = Field("phantom", description="a store, a raw source (folder or CSV), `phantom` or `other_phantom`")
     layout: str = Field("auto", description="the source's layout; `auto` recognises it")
     evaluation: str | None = Field(None, description="a separate source or store that the test figures come from")
     folds: int = Field(0, ge=0, le=20, description="cross-validation by patient; 0 for one split")

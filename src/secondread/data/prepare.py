@@ -23,6 +23,7 @@ from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import Task, load_task
 
 PHANTOM = "phantom"
+OTHER_PHANTOM = "other_phantom"  # other patients, for a separate evaluation set
 _PHANTOM_PATIENTS = {"hemorrhage": 240, "pneumonia": 900}
 _PHANTOM_SEED = 7
 Say = Callable[[str], None]
@@ -97,7 +98,11 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
 
 def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say) -> Index:
     """Index a raw source, or the phantom, which is made at first use."""
-    root = _phantom(task, config, home, say) if path == PHANTOM else Path(path)
+    root = Path(path)
+    if path == PHANTOM:
+        root = _phantom(task, _PHANTOM_SEED, config, home, say)
+    elif path == OTHER_PHANTOM:
+        root = _phantom(task, _PHANTOM_SEED + 1, config, home, say)
     index = open_source(root, task, layout, config.execution.workers)
     for line in index.report:
         say(line)
@@ -106,12 +111,12 @@ def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Pa
     return index
 
 
-def _phantom(task: Task, config: RunConfig, home: Path, say: Say) -> Path:
+def _phantom(task: Task, seed: int, config: RunConfig, home: Path, say: Say) -> Path:
     patients = _PHANTOM_PATIENTS[task.name]
-    root = home / "phantom" / f"{task.name}-{patients}-{_PHANTOM_SEED}"
+    root = home / "phantom" / f"{task.name}-{patients}-{seed}"
     if not root.exists():
         say(f"making a phantom of {patients} synthetic patients for {task.name}")
-        write_phantom(root, task, patients, _PHANTOM_SEED, config.execution.workers)
+        write_phantom(root, task, patients, seed, config.execution.workers)
     return root
 
 

@@ -127,7 +127,7 @@ def _to_dicom(series: CtSeries, index: int, seed: int, number: int) -> bytes:
     shown = series.slices[index]
     return write_ct(
         shown.hounsfield,
-        patient_id=f"PHANTOM-{number + 1:04d}",
+        patient_id=f"PHANTOM-{_number(seed, number):04d}",
         study_uid=_identifier(seed, number, "study"),
         series_uid=_identifier(seed, number, "series"),
         sop_uid=_identifier(seed, number, index),
@@ -182,8 +182,13 @@ def _write_xray_patient(patient: _XrayPatient) -> None:
             (patient.root / "masks" / f"{name}.png").write_bytes(_to_png(xray.mask * np.uint8(255)))
 
 
+def _number(seed: int, number: int) -> int:
+    """A synthetic patient's number from 1; phantoms of other seeds hold other patients."""
+    return 10_000 * seed + number + 1
+
+
 def _kermany_name(patient: _XrayPatient, index: int) -> str:
-    number = patient.number + 1
+    number = _number(patient.seed, patient.number)
     if patient.finding == "normal":
         return f"{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-{index + 1:04d}"
     return f"person{number}_{patient.finding}_{3 * patient.number + index + 1}"
