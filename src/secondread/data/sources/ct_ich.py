@@ -10,9 +10,9 @@ import pandas as pd
 
 from secondread.config import Window
 from secondread.data.sources.index import Index, make_index
+from secondread.data.sources.label_csv import columns_of, drop_repeats, read_numbers, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import Listing, list_files, put_aside, subfolders, without_label
-from secondread.data.sources.tables import columns_of, drop_repeats, read_numbers, read_table
 from secondread.tasks import Task
 
 _TABLE = "hemorrhage_diagnosis.csv"

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from secondread.config import WINDOWS
 from secondread.data.sources.index import Index, make_index
+from secondread.data.sources.label_csv import columns_of, drop_repeats, read_numbers, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, without_label
-from secondread.data.sources.tables import columns_of, drop_repeats, read_numbers, read_table
 from secondread.tasks import Task
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from secondread.data.sources.headers import with_headers
 from secondread.data.sources.index import Index, make_index
+from secondread.data.sources.label_csv import columns_of, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, subfolders, without_label
-from secondread.data.sources.tables import columns_of, read_table
 from secondread.tasks import Task
 
 _COLUMNS = {"patientid", "target"}

@@ -11,9 +11,9 @@ import pandas as pd
 from secondread.config import WINDOWS
 from secondread.data.sources.headers import with_headers
 from secondread.data.sources.index import Index, make_index, unit_of
+from secondread.data.sources.label_csv import columns_of, csv_files, drop_repeats, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, without_label
-from secondread.data.sources.tables import columns_of, csv_files, drop_repeats, read_table
 from secondread.errors import SourceError
 from secondread.tasks import Task, load_task, task_names
 
