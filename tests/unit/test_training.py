@@ -105,3 +105,18 @@ def test_cosine_ends_near_zero(tmp_path: Path) -> None:
     )
     # .1 * (1 + cos(pi * epoch / 4)) / 2 for epochs 0 to 3
     np.testing.assert_allclose(trained.history["train/learning_rate"], [0.1, 0.085355, 0.05, 0.014645], rtol=1e-4)
+
+
+def test_a_network_trained_in_mixed_precision_answers_in_float32(tmp_path: Path) -> None:
+    trained = train(config(train__epochs=1, train__precision="mixed_bfloat16"), images(), images(), tmp_path, nothing)
+    assert {layer.dtype_policy.name for layer in trained.model.layers} == {"float32"}
+    assert np.isfinite(predict(trained.model, images(), 1)).all()
+
+
+def test_class_weights_let_a_rare_class_weigh_as_much(tmp_path: Path) -> None:
+    rare = images()
+    few = Images(rare.pixels, rare.rows[:], np.where(rare.rows[:, None] < 4, rare.labels, 0).astype(np.float32))
+    plain = train(config(train__epochs=1), few, None, tmp_path / "plain", nothing)
+    weighted = train(config(train__epochs=1, data__class_weights=True), few, None, tmp_path / "weighted", nothing)
+    # 2 of 48 positive: each weighs 48 / (2 * 2) = 12, so the network leans further towards yes.
+    assert predict(weighted.model, few, 1).mean() > predict(plain.model, few, 1).mean()
