@@ -57,6 +57,11 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _number(value: object) -> object:
+    """A whole number, as it arrives from the command line; a choice of numbers does not read text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 class DataSettings(_Settings):
     """Which images, and how they are divided."""
 
@@ -77,7 +82,7 @@ class PreprocessSettings(_Settings):
     """How one image becomes model input."""
 
     size: int = Field(128, ge=16, le=1024, description="rows and columns of the model's input")
-    channels: Literal[1, 3] = Field(1, description="channels of the model's input")
+    channels: Annotated[Literal[1, 3], BeforeValidator(_number)] = Field(1, description="channels of the model's input")
     windows: Annotated[tuple[Annotated[Window, BeforeValidator(_named_window)], ...], BeforeValidator(_listed)] = Field(
         (WINDOWS["brain"],), description="CT windows, one a channel: names or CENTER/WIDTH"
     )
@@ -97,8 +102,8 @@ class AugmentSettings(_Settings):
     zoom: float = Field(0, ge=0, lt=1, description="each axis scaled by a factor from [1 - zoom, 1 + zoom]")
     shear: float = Field(0, ge=0, lt=90, description="degrees, drawn from [-shear, shear]")
     shift: float = Field(0, ge=0, lt=1, description="share of the size, drawn per axis from [-shift, shift]")
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
+    horizontal_flip: bool = Field(False, description="mirror a random half of the images, left to right")
+    vertical_flip: bool = Field(False, description="mirror a random half of the images, top to bottom")
 
 
 class ModelSettings(_Settings):
@@ -111,40 +116,44 @@ class ModelSettings(_Settings):
 class PlateauSettings(_Settings):
     """Cut the learning rate when a monitored value stops improving (Keras ReduceLROnPlateau)."""
 
-    monitor: str
-    mode: Literal["min", "max"]
-    factor: float = Field(gt=0, lt=1)
-    patience: int = Field(ge=0)
+    monitor: str = Field(description="cut the learning rate when this value rests, such as val/loss")
+    mode: Literal["min", "max"] = Field(description="which way is better")
+    factor: float = Field(gt=0, lt=1, description="what the learning rate is multiplied by")
+    patience: int = Field(ge=0, description="epochs without improvement before a cut")
     minimum: float = Field(0, ge=0, description="the learning rate's floor")
 
 
 class EarlyStoppingSettings(_Settings):
     """Stop when a monitored value stops improving (Keras EarlyStopping)."""
 
-    monitor: str
-    mode: Literal["min", "max"]
-    patience: int = Field(ge=0)
-    min_delta: float = Field(0, ge=0)
-    enabled: bool = True
+    monitor: str = Field(description="stop when this value rests, such as val/loss")
+    mode: Literal["min", "max"] = Field(description="which way is better")
+    patience: int = Field(ge=0, description="epochs without improvement before the end")
+    min_delta: float = Field(0, ge=0, description="smallest change that counts as improvement")
+    enabled: bool = Field(True, description="false leaves it defined but off")
 
 
 class TrainSettings(_Settings):
     """How the network learns."""
 
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(32, ge=1)
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(10, ge=1, description="passes over the training images")
+    batch_size: int = Field(32, ge=1, description="images a step")
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam", description="how a step is taken")
+    learning_rate: float = Field(1e-3, gt=0, description="how large a step is")
     schedule: Literal["constant", "cosine"] = Field("constant", description="the learning rate over the epochs")
-    loss: Literal["cross_entropy", "weighted_log_loss"] = "cross_entropy"
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    loss: Literal["cross_entropy", "weighted_log_loss"] = Field(
+        "cross_entropy", description="what is minimised; the weighted one counts the primary label twice"
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description="of the numbers in training"
+    )
     best: str = Field("val/loss", description="the value by which the best epoch is kept; `last` keeps the last")
-    best_mode: Literal["min", "max"] = "min"
+    best_mode: Literal["min", "max"] = Field("min", description="which way that value is better")
     frozen_epochs: int = Field(0, ge=0, description="first epochs that train only the head of a pretrained network")
     fine_tune_learning_rate: float | None = Field(None, gt=0, description="learning rate after the frozen epochs")
     plateau: PlateauSettings | None = None
     early_stopping: EarlyStoppingSettings | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="seed of weights, order and random changes")
 
 
 class ExecutionSettings(_Settings):
@@ -180,14 +189,13 @@ def load_config(task: str, overrides: Mapping[str, object], base: Mapping[str, A
     Args:
         task: a task's name.
         overrides: dotted or abbreviated names to values, as typed behind flags or `-P`.
-        base: a user's YAML, nested; its `task` may be left out.
+        base: a user's YAML, nested or with dotted or abbreviated names; its `task` may be left out.
     Raises:
         ConfigError: a key is unknown (the nearest right one is named), a value is out of range, or the preset is for
             another task.
     """
     load_task(task)
-    user = _nest({ABBREVIATIONS.get(key, key): value for key, value in overrides.items()})
-    given = _merge(dict(base or {}), user)
+    given = _merge(_nest(base or {}), _nest(overrides))
     _refuse_unknown(given, RunConfig)
     name = str(given.get("model", {}).get("name", ModelSettings().name))
     preset = load_preset(name)
@@ -214,14 +222,26 @@ def load_preset(name: str) -> dict[str, Any]:
     return loaded
 
 
-def setting_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, str, object]]:
-    """Yield every setting as (dotted name, description, default), in order; it is the text of `--help`."""
+def setting_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield every setting as (dotted name, description, default as typed, or ""); it is the text of `--help`."""
     for key, field in model.model_fields.items():
         nested = _nested_model(field.annotation)
         if nested is None:
-            yield prefix + key, field.description or "", field.default
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            description = ": ".join(part for part in (field.description, ", ".join(map(str, choices))) if part)
+            yield prefix + key, description, "" if field.is_required() else _typed(field.default)
         else:
             yield from setting_names(nested, f"{prefix}{key}.")
+
+
+def _typed(value: object) -> str:
+    """A value as one types it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_typed, value))
+    if isinstance(value, Window):
+        names = [name for name, window in WINDOWS.items() if window == value]
+        return names[0] if names else f"{value.center:g}/{value.width:g}"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _choices(task: str) -> str:
@@ -238,14 +258,23 @@ def _nested_model(annotation: object) -> type[BaseModel] | None:
 
 def _refuse_unknown(given: Mapping[str, Any], model: type[BaseModel], prefix: str = "") -> None:
     for key, value in given.items():
+        name = f"{prefix}{key}"
         if key not in model.model_fields:
-            names = [name for name, _, _ in setting_names()]
-            raise ConfigError(f"{prefix}{key}: unknown setting{_nearest(prefix + key, names)}")
+            whole = next((leaf for leaf, _ in _flatten({name: value})), name)
+            raise ConfigError(f"{whole}: unknown setting{_nearest(whole, _known_names())}")
         nested = _nested_model(model.model_fields[key].annotation)
-        if nested is not None and value is not None:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{key}: expected settings below it. Received: {value!r}")
-            _refuse_unknown(value, nested, f"{prefix}{key}.")
+        if nested is None or (value is None and model.model_fields[key].default is None):
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name}: expected settings below it. Received: {value!r}")
+        _refuse_unknown(value, nested, f"{name}.")
+
+
+def _known_names() -> list[str]:
+    """Every name that a user may type: abbreviations, settings, and the groups that may be `null` as a whole."""
+    names = [name for name, _, _ in setting_names()]
+    groups = dict.fromkeys(name.rpartition(".")[0] for name in names if name.count(".") == 2)
+    return [*ABBREVIATIONS, *names, *groups]
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -257,16 +286,16 @@ def _nearest(name: str, known: Any) -> str:
     return f"; did you mean {close[0]}?" if close else f"; use one of {', '.join(known)}"
 
 
-def _nest(flat: Mapping[str, object]) -> dict[str, Any]:
+def _nest(settings: Mapping[str, object]) -> dict[str, Any]:
+    """Take dotted and abbreviated names apart: `train.epochs` lies below `train`."""
     nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *parents, leaf = name.split(".")
-        level = nested
-        for parent in parents:
-            level = level.setdefault(parent, {})
-            if not isinstance(level, dict):
-                raise ConfigError(f"{name}: {parent} is a single setting, nothing lies below it")
-        level[leaf] = _parsed(value)
+    for key, value in settings.items():
+        group = value is None or isinstance(value, Mapping)
+        *parents, leaf = (str(key) if group else ABBREVIATIONS.get(key, str(key))).split(".")
+        branch: dict[str, Any] = {leaf: _parsed(value)}
+        for parent in reversed(parents):
+            branch = {parent: branch}
+        nested = _merge(nested, branch)
     return nested
 
 
@@ -293,7 +322,7 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
 
 
 def _first_problem(error: ValidationError) -> str:
