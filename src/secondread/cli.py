@@ -9,12 +9,13 @@ from typing import Any, NoReturn
 
 import yaml
 
-from secondread.config import RunConfig, load_config, preset_names, setting_names
+from secondread.config import DataSettings, ModelSettings, RunConfig, load_config, preset_names, setting_names
 from secondread.errors import ConfigError, SecondReadError
 from secondread.execution import die_with_parent
 from secondread.tasks import task_names
 
 _TASK_DEFAULT = "pneumonia"
+_DEFAULTS = {"data": DataSettings().path, "model": ModelSettings().name}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     try:
+        if rest and not known.takes_settings:
+            raise ConfigError(f"{rest[0].partition('=')[0]}: this verb takes no such setting; see --help")
         known.run(known, overrides_of(rest))
     except SecondReadError as error:
         fail(error)
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_task(train)
     train.add_argument("--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)")
     train.add_argument("--model", help=f"a preset: {', '.join(preset_names())} (default: compact_resnet)")
-    train.add_argument("--config", type=Path, help="a YAML file of settings; flags win over it")
+    train.add_argument("--config", type=Path, help="a YAML file of settings; flags that are not at their default win")
     evaluate = _add(
         verbs, "evaluate", _evaluate, "measure a logged model on other images, through its own preprocessing"
     )
@@ -99,9 +102,10 @@ def _add(
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    if name in ("preprocess", "train", "evaluate"):
+    takes_settings = name in ("preprocess", "train", "evaluate")
+    if takes_settings:
         parser.epilog = _settings_help()
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, takes_settings=takes_settings)
     return parser
 
 
@@ -109,7 +113,7 @@ def _settings_help() -> str:
     lines = ["any setting may follow, as --train.epochs 5 (its default in brackets; a preset may set another):", ""]
     for name, description, default in setting_names():
         if name != "task":
-            lines.append(f"  --{name:<32} {description} [{default}]".rstrip())
+            lines.append(f"  --{name:<32} {description}{f' [{default}]' if default else ''}")
     return "\n".join(lines)
 
 
@@ -124,7 +128,6 @@ def _add_model_uri(parser: argparse.ArgumentParser) -> None:
 
 
 def _story(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
-    _refuse(overrides)
     from secondread.story import tell
 
     tell()
@@ -153,7 +156,6 @@ def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
 
 
 def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
-    _refuse(overrides)
     from secondread.steps.predict import predict
 
     predict(model_uri(known), known.files, known.operating_point)
@@ -165,19 +167,23 @@ def model_uri(known: argparse.Namespace) -> str:
 
 
 def _config(known: argparse.Namespace, overrides: Mapping[str, str]) -> RunConfig:
-    base: Mapping[str, Any] = {}
-    if known.config is not None:
-        try:
-            base = yaml.safe_load(known.config.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"--config {known.config}: cannot be read as YAML ({type(error).__name__})") from None
-    return load_config(known.task, {"data": known.data} | _model(known) | dict(overrides), base)
+    """Combine flags and YAML. A flag at its default says nothing: `mlflow run` types every one of them."""
+    base = {} if known.config is None else _read_settings(known.config)
+    given = {"data": known.data} | _model(known)
+    typed = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+    task = known.task if known.task != _TASK_DEFAULT else str(base.get("task", _TASK_DEFAULT))
+    return load_config(task, typed | dict(overrides), base)
+
+
+def _read_settings(path: Path) -> Mapping[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config {path}: cannot be read as YAML ({type(error).__name__})") from None
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"--config {path}: expected settings, such as `train.epochs: 5`, a line each")
+    return settings
 
 
 def _model(known: argparse.Namespace) -> dict[str, str]:
     return {} if known.model is None else {"model": known.model}
-
-
-def _refuse(overrides: Mapping[str, str]) -> None:
-    for name in overrides:
-        raise ConfigError(f"--{name}: this verb takes no such setting; see --help")
