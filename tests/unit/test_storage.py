@@ -1,0 +1,68 @@
+"""Files are written aside and renamed: whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from secondread.storage import sha256_of, write_aside
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends the writing early."""
+
+
+def write_half(path: Path) -> None:
+    with write_aside(path) as aside:
+        aside.write_text("half")
+        raise Interrupted
+
+
+def write_half_a_folder(path: Path) -> None:
+    with write_aside(path) as aside:
+        aside.mkdir()
+        (aside / "half").write_text("half")
+        raise Interrupted
+
+
+def test_content_is_named_by_its_sha256() -> None:
+    # FIPS 180-2, appendix B.1
+    assert sha256_of(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_appears_when_it_is_whole_and_its_folders_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "file.txt"
+    with write_aside(path) as aside:
+        aside.write_text("whole")
+        assert not path.exists()
+        assert aside.parent == path.parent  # a rename across disks would not be atomic
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_appears_when_it_is_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for name in ("first", "second"):
+        with write_aside(folder) as aside:
+            aside.mkdir()
+            (aside / name).write_text(name)
+    assert [path.name for path in folder.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_interrupted_file_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(Interrupted):
+        write_half(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    with pytest.raises(Interrupted):
+        write_half_a_folder(folder)
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
