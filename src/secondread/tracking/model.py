@@ -1,5 +1,6 @@
 """The servable model of a run: logged as code, with explicit requirements, signature and an example."""
 
+import base64
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def log_model(run: Run, bundle: Path, description: BundleDescription) -> str:
     Returns:
         the model's URI.
     """
-    example = pd.DataFrame({"image": [phantom_image(load_task(description.task), seed=0)]})
+    image = phantom_image(load_task(description.task), seed=0)
+    example = pd.DataFrame({"image": [base64.b64encode(image).decode()]})
     mlflow.start_run(run_id=run.id)
     try:
         info = mlflow.pyfunc.log_model(
