@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -56,7 +57,7 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
         return
     # A forked child would inherit TensorFlow's and MLflow's threads and locks; a fork server never has them.
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_map) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -64,3 +65,15 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _end_with_the_map() -> None:
+    """End this worker when the process that maps is killed; the fork server between them would not notice."""
+    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+
+
+def _wait_for_the_end() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from secondread.errors import ImageRejected
@@ -86,6 +87,17 @@ def test_the_progress_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) 
 
 def test_as_many_cores_as_this_process_may_use() -> None:
     assert core_count() == len(os.sched_getaffinity(0)) >= 1
+
+
+def test_no_worker_outlives_a_killed_parent() -> None:
+    script = "import time; from secondread.execution import map_in_processes as m; list(m(time.sleep, [60] * 4, 2, ''))"
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as parent:
+        family: list[psutil.Process] = []
+        while len(family) < 4:  # two workers, the server that forked them, and Python's tracker of resources
+            time.sleep(0.02)
+            family = psutil.Process(parent.pid).children(recursive=True)
+        parent.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
 def test_a_child_ends_with_its_killed_parent() -> None:
