@@ -32,6 +32,7 @@ from secondread.data.store import Pixels
 from secondread.execution import core_count
 from secondread.models.architectures import build_model
 from secondread.models.losses import loss_function
+from secondread.models.outputs import learner
 
 PAIRS = 5
 BATCH = 32
@@ -173,7 +174,7 @@ def images_per_second(batches: Any, images: int) -> float:
 
 def compiled(name: str, shape: tuple[int, int, int]) -> keras.Model:
     """A network ready to train."""
-    model = build_model(ModelSettings(name=name), shape, 1)
+    model = learner(build_model(ModelSettings(name=name), shape, 1))
     model.compile(optimizer="adam", loss=loss_function("cross_entropy"), jit_compile=False)
     return model
 

@@ -23,7 +23,7 @@ from secondread.data.feed import Labels, PixelTable, Rows, ordered_feed, steps_p
 from secondread.execution import refresh_s
 from secondread.models.architectures import build_model, starts_pretrained
 from secondread.models.losses import ClassWeights, loss_function
-from secondread.models.outputs import probabilities
+from secondread.models.outputs import learner, logits, probabilities
 from secondread.models.pretrained import freeze_features, unfreeze_features
 from secondread.storage import write_aside
 
@@ -87,6 +87,7 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
     labels = training.labels.shape[1]
     with _precision(config.train.precision):
         model = build_model(config.model, shape, labels)
+        learns = learner(model)
     keeper = _Keeper(config.train, folder, on_epoch, choose=validation is not None)
     for first, last, frozen in _phases(config):
         if keeper.done >= last or keeper.progress.stopped:
@@ -95,12 +96,12 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
             (freeze_features if frozen else unfreeze_features)(model)
         continued = keeper.done > first
         if not continued:
-            keeper.load_into(model)  # before compiling: the optimizer begins anew with the phase
-        _compile(model, config.train, training.labels, frozen=frozen, weighted=config.data.class_weights)
+            keeper.load_into(learns)  # before compiling: the optimizer begins anew with the phase
+        _compile(learns, config.train, training.labels, frozen=frozen, weighted=config.data.class_weights)
         if continued:
-            model.optimizer.build(model.trainable_variables)
-            keeper.load_into(model)
-        _fit(model, config, training, validation, keeper, last)
+            learns.optimizer.build(learns.trainable_variables)
+            keeper.load_into(learns)
+        _fit(learns, config, training, validation, keeper, last)
     return _finish(config, shape, labels, keeper)
 
 
@@ -109,6 +110,12 @@ def predict(model: keras.Model, images: Images, channels: int, batch_size: int =
     ds = ordered_feed(images.pixels, images.rows, images.labels, channels=channels, batch_size=batch_size)
     outputs = model.predict(ds, verbose=0)
     return np.asarray(probabilities(outputs, images.labels.shape[1]), np.float32)
+
+
+def _logits(learns: keras.Model, images: Images, channels: int) -> Float32:
+    """What a `learner` says of stored images: logits of shape (n, labels), in their order."""
+    ds = ordered_feed(images.pixels, images.rows, images.labels, channels=channels, batch_size=64)
+    return np.asarray(logits(learns.predict(ds, verbose=0), images.labels.shape[1]), np.float32)
 
 
 def _phases(config: RunConfig) -> Iterator[tuple[int, int, bool]]:
@@ -163,7 +170,7 @@ def _class_weights(labels: Labels) -> ClassWeights:
 
 def _accuracy(labels: Any, outputs: Any) -> Any:
     """Share of right answers at .5 among the known labels."""
-    answers = ops.cast(probabilities(outputs, labels.shape[-1]) > 0.5, "float32")
+    answers = ops.cast(logits(outputs, labels.shape[-1]) > 0, "float32")
     known = ops.cast(ops.logical_not(ops.isnan(labels)), "float32")
     right = ops.cast(ops.equal(answers, labels), "float32")
     return ops.sum(right * known) / ops.maximum(ops.sum(known), 1.0)
@@ -247,12 +254,12 @@ class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships n
     def _validate(self) -> dict[str, float]:
         if self._validation is None:
             return {}
-        answers = predict(self.model, self._validation, self._channels)
+        answers = _logits(self.model, self._validation, self._channels)
         labels = self._validation.labels
         known = ~np.isnan(labels)
         values = {
             "val/loss": float(ops.convert_to_numpy(self._loss(labels, answers))),
-            "val/accuracy": float(((answers > 0.5) == labels)[known].mean()),
+            "val/accuracy": float(((answers > 0) == labels)[known].mean()),
         }
         primary, sure = answers[:, 0], known[:, 0]
         if len(np.unique(labels[sure, 0])) == 2:
@@ -375,7 +382,7 @@ def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
 def _finish(config: RunConfig, shape: tuple[int, int, int], labels: int, keeper: _Keeper) -> Trained:
     """Rebuild the network in float32, so that batches of any size are answered alike, with the best weights."""
     model = build_model(config.model.model_copy(update={"weights": "none"}), shape, labels)
-    model.load_weights(keeper.best_weights)
+    learner(model).load_weights(keeper.best_weights)
     history = pd.DataFrame(keeper.progress.history)
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     return Trained(model, history, keeper.progress.best_epoch)

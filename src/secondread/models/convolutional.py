@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from secondread.models.outputs import OUTPUT_NAME, Tensor
+from secondread.models.outputs import Tensor, sigmoids, softmax_of_two
 
 _LEAK = 0.3  # ours: Keras' default slope of a LeakyReLU
 
@@ -23,7 +23,7 @@ def chest_cnn(images: Tensor, labels: int) -> Tensor:
     x = layers.Flatten()(x)
     x = layers.Dense(128, activation="relu")(x)
     x = layers.Dropout(0.2)(x)
-    return _sigmoids(x, labels)
+    return sigmoids(x, labels)
 
 
 def separable_cnn(images: Tensor, labels: int) -> Tensor:
@@ -47,7 +47,7 @@ def separable_cnn(images: Tensor, labels: int) -> Tensor:
     for units, dropout in ((512, 0.7), (128, 0.5), (64, 0.3)):
         x = layers.Dense(units, activation="relu")(x)
         x = layers.Dropout(dropout)(x)
-    return _sigmoids(x, labels)
+    return sigmoids(x, labels)
 
 
 def head_ct_cnn(images: Tensor, labels: int) -> Tensor:
@@ -68,7 +68,7 @@ def head_ct_cnn(images: Tensor, labels: int) -> Tensor:
     x = layers.Flatten()(x)
     x = layers.Dense(256, activation="relu")(x)
     x = layers.Dropout(0.5)(x)
-    return layers.Dense(2 * labels, activation="softmax", dtype="float32", name=OUTPUT_NAME)(x)
+    return softmax_of_two(x)
 
 
 def window_cnn(images: Tensor, labels: int) -> Tensor:
@@ -85,7 +85,7 @@ def window_cnn(images: Tensor, labels: int) -> Tensor:
     x = layers.Flatten()(x)
     x = layers.Dense(128)(x)
     x = layers.LeakyReLU(_LEAK)(x)
-    return _sigmoids(x, labels)
+    return sigmoids(x, labels)
 
 
 def slice_mlp(images: Tensor, labels: int) -> Tensor:
@@ -101,8 +101,4 @@ def slice_mlp(images: Tensor, labels: int) -> Tensor:
     x = layers.Dense(128, activation="relu")(x)
     x = layers.Dropout(0.5)(x)
     x = layers.Dense(64, activation="relu")(x)
-    return _sigmoids(x, labels)
-
-
-def _sigmoids(x: Tensor, labels: int) -> Tensor:
-    return layers.Dense(labels, activation="sigmoid", dtype="float32", name=OUTPUT_NAME)(x)
+    return sigmoids(x, labels)

@@ -6,12 +6,10 @@ from typing import Literal, TypeAlias
 
 from keras import ops
 
-from secondread.models.outputs import Tensor, probabilities
+from secondread.models.outputs import Tensor, logits
 
 LossName: TypeAlias = Literal["cross_entropy", "weighted_log_loss"]
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-
-_SMALLEST = 1e-7  # float32 holds 1 - 1e-7, so that no logarithm is infinite
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def loss_function(name: LossName, class_weights: ClassWeights | None = None) -> 
         name: the setting `train.loss`.
         class_weights: None counts every image once.
     Returns:
-        a function of labels, shape (n, labels) with NaN where unknown, and network outputs, to one number.
+        a function of labels, shape (n, labels) with NaN where unknown, and a `learner`'s outputs, to one number.
     """
     chosen = {"cross_entropy": masked_cross_entropy, "weighted_log_loss": weighted_log_loss}[name]
 
@@ -45,7 +43,7 @@ def masked_cross_entropy(labels: Tensor, outputs: Tensor, class_weights: ClassWe
 
     Args:
         labels: 1, 0 or NaN (unknown), shape (n, labels).
-        outputs: the network's, see `probabilities`.
+        outputs: a `learner`'s, see `logits`.
         class_weights: multiply the entropies and leave the divisor alone, as Keras' `class_weight` does.
     """
     return _mean_entropy(labels, outputs, [1.0] * labels.shape[-1], class_weights)
@@ -62,15 +60,14 @@ def weighted_log_loss(labels: Tensor, outputs: Tensor, class_weights: ClassWeigh
 def _mean_entropy(
     labels: Tensor, outputs: Tensor, label_weights: Sequence[float], class_weights: ClassWeights | None
 ) -> Tensor:
-    probability = ops.cast(probabilities(outputs, labels.shape[-1]), "float32")
-    probability = ops.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    logit = ops.cast(logits(outputs, labels.shape[-1]), "float32")
     labels = ops.cast(labels, "float32")
     known = ops.logical_not(ops.isnan(labels))
     present = ops.where(known, labels, 0.0)
     weights = ops.where(known, ops.convert_to_tensor(label_weights, "float32"), 0.0)
-    entropy = -_class_factor(present, class_weights) * (
-        present * ops.log(probability) + (1 - present) * ops.log(1 - probability)
-    )
+    # -log(sigmoid(z)) is softplus(-z), -log(1 - sigmoid(z)) is softplus(z): neither loses its gradient.
+    entropy = present * ops.softplus(-logit) + (1 - present) * ops.softplus(logit)
+    entropy = _class_factor(present, class_weights) * entropy
     # A batch in which nothing is known has no loss.
     return ops.sum(weights * entropy) / ops.maximum(ops.sum(weights), 1.0)
 

@@ -11,7 +11,7 @@ import keras
 from keras import layers, ops
 
 from secondread.errors import ConfigError
-from secondread.models.outputs import OUTPUT_NAME, Tensor
+from secondread.models.outputs import Tensor, sigmoids
 
 _FEATURES = "features"
 _DROPOUT = "head_dropout"
@@ -38,7 +38,7 @@ def pretrained(backbone: Backbone) -> Callable[[Tensor, int], Tensor]:
         network = backbone.application(include_top=False, weights=None, input_tensor=backbone.scale(images))
         x = layers.GlobalAveragePooling2D(name=_FEATURES)(network.output)
         x = layers.Dropout(0.2, name=_DROPOUT)(x)
-        return layers.Dense(labels, activation="sigmoid", dtype="float32", name=OUTPUT_NAME)(x)
+        return sigmoids(x, labels)
 
     return architecture
 

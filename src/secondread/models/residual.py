@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from secondread.models.outputs import OUTPUT_NAME, Tensor
+from secondread.models.outputs import Tensor, sigmoids
 
 _MOMENTUM = 0.9  # a run of few steps must still move the averages that answer at test
 
@@ -24,7 +24,7 @@ def compact_resnet(images: Tensor, labels: int) -> Tensor:
     x = _activate(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
-    return layers.Dense(labels, activation="sigmoid", dtype="float32", name=OUTPUT_NAME)(x)
+    return sigmoids(x, labels)
 
 
 def _block(x: Tensor, filters: int, strides: int) -> Tensor:

@@ -110,7 +110,7 @@ def test_separable_cnn_has_its_authors_layers() -> None:
         *["SeparableConv2D", "SeparableConv2D", "BatchNormalization", "MaxPooling2D", "Dropout"] * 2,
         "Flatten",
         *["Dense", "Dropout"] * 3,
-        "Dense",
+        *["Dense", "Activation"],
     ]
 
 
