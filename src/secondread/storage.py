@@ -28,6 +28,24 @@ def write_aside(path: Path) -> Iterator[Path]:
         _remove(aside)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_aside` could not, because its process was killed."""
+    for aside in folder.glob(".*.part"):
+        process = aside.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            _remove(aside)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)

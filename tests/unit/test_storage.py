@@ -1,10 +1,13 @@
 """Files are written aside and renamed: whole or not at all."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from secondread.storage import sha256_of, write_aside
+from secondread.storage import remove_unfinished, sha256_of, write_aside
 
 
 class Interrupted(Exception):
@@ -66,3 +69,13 @@ def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Pat
         write_half_a_folder(folder)
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".a.npy.{gone.pid}.part", f".b.npy.{os.getppid()}.part", ".notes.part", "c.npy"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".d.{gone.pid}.part").mkdir()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".b.npy.{os.getppid()}.part", ".notes.part", "c.npy"]

@@ -21,7 +21,7 @@ from secondread.data.split import split_by_patient
 from secondread.errors import ImageRejected, StoreError
 from secondread.execution import map_in_processes
 from secondread.imaging.preprocess import Preprocess, thumbnail
-from secondread.storage import sha256_of, write_aside
+from secondread.storage import remove_unfinished, sha256_of, write_aside
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -142,19 +142,7 @@ def open_store(folder: Path) -> Store:
             raise StoreError(
                 f"{folder}: shard {shard.file} is damaged or missing; delete the folder and preprocess anew"
             )
-    try:
-        manifest = pd.read_parquet(folder / _MANIFEST)
-    except (OSError, ValueError):
-        raise StoreError(
-            f"{folder}: {_MANIFEST} is damaged or missing; delete the folder and preprocess anew"
-        ) from None
-    if manifest_digest(manifest) != description.manifest_digest or len(manifest) != sum(
-        shard.rows for shard in description.shards
-    ):
-        raise StoreError(
-            f"{folder}: {_MANIFEST} is not the one that was written; delete the folder and preprocess anew"
-        )
-    return Store(folder, description, manifest)
+    return Store(folder, description, _read_manifest(folder, description))
 
 
 def build_store(
@@ -215,6 +203,24 @@ def _read_description(folder: Path) -> StoreDescription:
         raise StoreError(f"{folder}: {_DESCRIPTION} is damaged; delete the folder and preprocess anew") from None
 
 
+def _read_manifest(folder: Path, description: StoreDescription) -> pd.DataFrame:
+    try:
+        manifest = pd.read_parquet(folder / _MANIFEST)
+    except (OSError, ValueError):
+        raise StoreError(
+            f"{folder}: {_MANIFEST} is damaged or missing; delete the folder and preprocess anew"
+        ) from None
+    try:
+        digest = manifest_digest(manifest)
+    except KeyError:  # it lacks a column
+        digest = ""
+    if digest != description.manifest_digest or len(manifest) != sum(shard.rows for shard in description.shards):
+        raise StoreError(
+            f"{folder}: {_MANIFEST} is not the one that was written; delete the folder and preprocess anew"
+        )
+    return manifest
+
+
 def plan_digest(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> str:
     """Name a store before it is built, 32 hex digits: equal for equal files, labels and preprocessing."""
     return sha256_of(json.dumps(_plan(index, task, preprocess, secret)).encode())[:32]
@@ -223,8 +229,7 @@ def plan_digest(index: Index, task: str, preprocess: Preprocess, secret: bytes) 
 def _plan(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> dict[str, Any]:
     """Everything that the shards depend on; file contents enter by size and time of change."""
     listing = index.entries.to_csv(index=False)
-    stats = [(index.root / path).stat() for path in index.entries["path"]]
-    content = listing + str([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    content = listing + str([_size_and_time(index.root / path) for path in index.entries["path"]])
     return {
         "format": 1,
         "task": task,
@@ -233,6 +238,14 @@ def _plan(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> dic
         "entries": sha256_of(content.encode()),
         "secret": sha256_of(b"secret of " + secret)[:16],
     }
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # gone since it was indexed: `_preprocess_file` puts it aside
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _read_plan(out: Path) -> object:
@@ -245,8 +258,10 @@ def _read_plan(out: Path) -> object:
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     """Make the folder ready: continue a job of the same plan, refuse to overwrite anything else."""
     if _read_plan(out) == plan and not (out / _DESCRIPTION).exists():
+        for folder in (out, out / _SHARDS):
+            remove_unfinished(folder)
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(f"{out}: holds something else, or a store of other images or settings; choose another `out`")
     with write_aside(out) as aside:
         (aside / _SHARDS).mkdir(parents=True)
