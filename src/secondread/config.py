@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from secondread.errors import ConfigError
 from secondread.tasks import load_task
@@ -76,6 +76,13 @@ class DataSettings(_Settings):
     test_fraction: Fraction = Field(0.2, description="share of patients for test where the source gives no test")
     acknowledge_leaks: bool = Field(False, description="train although a patient or duplicate crosses given splits")
     seed: int = Field(0, ge=0, description="seed of the split and of every subsample")
+
+    @field_validator("folds")
+    @classmethod
+    def _one_fold_leaves_nothing_to_train_on(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("cross-validation takes at least 2 folds; 0 is one split")
+        return folds
 
 
 class PreprocessSettings(_Settings):

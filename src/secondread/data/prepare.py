@@ -38,6 +38,7 @@ class Prepared:
         root: the source's folder, below which the manifest's paths lie.
         manifest: one row an image; `row` is its place in `pixels`, `fold` its fold (-1 without folds).
         preprocess: how every image became its stored pixels.
+        prior: by label, share of the training images that have it, before any change of the class balance.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Prepared:
     manifest: pd.DataFrame
     pixels: Pixels
     preprocess: Preprocess
+    prior: dict[str, float]
     report: AuditReport
 
     @property
@@ -85,13 +87,14 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
         if settings.folds:
             raise ConfigError("data.evaluation, data.folds: a separate evaluation set leaves nothing to cross-validate")
         manifest, pixels = _with_evaluation(manifest, pixels, store, task, config, home, say)
+    prior = _prior(manifest, task, settings)
     if settings.positive_fraction is not None:
         manifest = positive_fraction(manifest, settings.positive_fraction, task.primary, settings.seed)
     manifest = manifest.reset_index(drop=True)
     if settings.folds:
         manifest = _fold(manifest, settings)
-    description = store.description
-    prepared = Prepared(store.name, Path(description.root), manifest, pixels, description.preprocess, audit(manifest))
+    root, form = Path(store.description.root), store.description.preprocess
+    prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest))
     say(prepared.report.text())
     return prepared
 
@@ -125,8 +128,9 @@ def _open(
 ) -> Store:
     """Open a store, or build the cached one of a raw source."""
     if is_store(Path(path)):
-        store = open_store(Path(path))
-        return _checked(store, task, config) if preprocess is None else store
+        store = _of_task(open_store(Path(path)), task)
+        # A given preprocessing is a logged model's: it reads the files, and the stored pixels are only looked at.
+        return _made_for(store, _wanted(store, task, config), config) if preprocess is None else store
     index = source_index(path, layout, task, config, home, say)
     form = preprocess or Preprocess.build(task, config.preprocess, index.unit, index.display_window)
     secret = load_secret(home)
@@ -137,21 +141,30 @@ def _open(
     return store
 
 
-def _checked(store: Store, task: Task, config: RunConfig) -> Store:
-    """Refuse a store of another task, or one whose pixels were made for another model."""
-    description = store.description
-    if description.task != task.name:
+def _of_task(store: Store, task: Task) -> Store:
+    """Refuse a store of another task."""
+    if store.description.task != task.name:
         raise StoreError(
-            f"{store.folder}: a store for {description.task}, not for {task.name}; run "
+            f"{store.folder}: a store for {store.description.task}, not for {task.name}; run "
             f"`python -m secondread preprocess --task {task.name}` into another folder"
         )
-    held = description.preprocess
-    wanted = Preprocess.build(task, config.preprocess, held.unit, held.display_window)
+    return store
+
+
+def _wanted(store: Store, task: Task, config: RunConfig) -> Preprocess:
+    held = store.description.preprocess
+    return Preprocess.build(task, config.preprocess, held.unit, held.display_window)
+
+
+def _made_for(store: Store, wanted: Preprocess, config: RunConfig) -> Store:
+    """Refuse a store whose pixels were made in another way than a training needs."""
+    held = store.description.preprocess
     if held != wanted:
         differing = [name for name in type(held).model_fields if getattr(held, name) != getattr(wanted, name)]
+        name = config.model.name
         raise StoreError(
-            f"{store.folder}: its images have another {', '.join(differing)} than model {config.model.name} asks for; "
-            f"run `python -m secondread preprocess --task {task.name} --model {config.model.name}` into another folder"
+            f"{store.folder}: its images have another {', '.join(differing)} than model {name} asks for; "
+            f"run `python -m secondread preprocess --task {config.task} --model {name}` into another folder"
         )
     return store
 
@@ -163,6 +176,7 @@ def _with_evaluation(
     assert config.data.evaluation is not None
     preprocess = store.description.preprocess
     apart = _open(config.data.evaluation, "auto", task, _unlimited(config), home, say, preprocess)
+    apart = _made_for(apart, preprocess, config)
     settings = config.data
     learning = manifest.assign(given=manifest["given"] & (manifest["split"] != "test"), split="")
     known = manifest.drop_duplicates("image_key").set_index("image_key")["group"]
@@ -181,6 +195,12 @@ def _with_evaluation(
 
 def _unlimited(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"limit": None})})
+
+
+def _prior(manifest: pd.DataFrame, task: Task, settings: DataSettings) -> dict[str, float]:
+    """What a model without skill would answer; a rebalanced training set would make chance look like skill."""
+    training = manifest if settings.folds else manifest[manifest["split"] == "train"]
+    return {label: float(training[f"label_{label}"].mean()) for label in task.labels}
 
 
 def _fold(manifest: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
