@@ -84,7 +84,7 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
         ParamSpec("operating_point", DataType.string, "balanced"),
         ParamSpec("explain", DataType.boolean, False),
     ]
-    # Not binary: MLflow would decode it in two of its four request formats, and fail the whole request for one bad text.
+    # Not binary: MLflow decodes that in two of its four request formats, and refuses a whole request for one bad text.
     return ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(answers), ParamSchema(params))
 
 
