@@ -112,15 +112,20 @@ def log_images(run: Run, prepared: Prepared, task: Task) -> None:
     """Log what the images look like and how they are divided."""
     images = ImagesOf(prepared, prepared.manifest["row"].to_numpy(np.int64))
     run.log_figure(gallery(prepared.manifest, images, task.labels, _SEED), "gallery")
-    run.log_figure(way(prepared.preprocess.way(_example(prepared, task))), "way_of_one_image")
+    file = _example(prepared, task)
+    if file is None:
+        print("the store's source files are gone, so there is no figure of one image's way", flush=True)
+    else:
+        run.log_figure(way(prepared.preprocess.way(file)), "way_of_one_image")
     run.log_text(prepared.report.text(), "audit.txt")
 
 
-def _example(prepared: Prepared, task: Task) -> bytes:
-    """The file of the first image with the primary label."""
+def _example(prepared: Prepared, task: Task) -> bytes | None:
+    """The file of the first image with the primary label, or of the first at all; None when it is not there."""
     manifest = prepared.manifest
-    positive = manifest.loc[manifest[f"label_{task.primary}"] == 1, "path"]
-    return (prepared.root / str(positive.iloc[0])).read_bytes()
+    first = int((manifest[f"label_{task.primary}"] == 1).to_numpy().argmax())
+    path = prepared.root / str(manifest["path"].iloc[first])
+    return path.read_bytes() if path.is_file() else None
 
 
 def summary_line(metrics: Mapping[str, float]) -> str:
