@@ -80,7 +80,8 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
     Args:
         validation: None trains without choosing: the last epoch is kept.
         folder: keeps the state after every epoch; a training of the same arguments continues from it.
-        on_epoch: called with the epoch (from 1) and its values, each epoch once per process that reaches it.
+        on_epoch: called with the epoch (from 1) and its values, once its state is kept; a process that continues tells
+            the last epoch again, for the one that was killed may not have come to it.
     """
     keras.utils.set_random_seed(config.train.seed)
     shape = (config.preprocess.size, config.preprocess.size, config.preprocess.channels)
@@ -89,6 +90,7 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
         model = build_model(config.model, shape, labels)
         learns = learner(model)
     keeper = _Keeper(config.train, folder, on_epoch, choose=validation is not None)
+    keeper.tell_again()
     for first, last, frozen in _phases(config):
         if keeper.done >= last or keeper.progress.stopped:
             continue
@@ -293,6 +295,11 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no
     def done(self) -> int:
         """Epochs that are finished."""
         return len(self.progress.history)
+
+    def tell_again(self) -> None:
+        """Tell the last finished epoch, if there is one."""
+        if self.done:
+            self._on_epoch(self.done, self.progress.history[-1])
 
     @property
     def best_weights(self) -> Path:

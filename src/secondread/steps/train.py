@@ -97,7 +97,7 @@ def _train_once(config: RunConfig, data: Prepared, task: Task, labels: tuple[str
         _images(data, split == "train", labels),
         _images(data, split == "val", labels),
         run.folder / "training",
-        lambda epoch, values: run.log_metrics(values, epoch),
+        lambda epoch, values: run.log_epoch(values, epoch),
     )
     predictions = _predict(trained.model, config, data, split.isin(["val", "test"]), task, labels)
     chosen_on = predictions[predictions["split"] == "val"]
@@ -132,7 +132,7 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
         _images(data, everything, labels),
         None,
         run.folder / "refit",
-        lambda epoch, values: run.log_metrics(values, epoch),
+        lambda epoch, values: run.log_epoch(values, epoch),
     )
     served = _predict(
         refit.model, config, replace(data, manifest=data.manifest.assign(fold=-1)), everything, task, labels
@@ -153,7 +153,7 @@ def _train_fold(
             _images(data, ~left_out & (manifest["split"] != "val"), labels),
             _images(data, ~left_out & (manifest["split"] == "val"), labels),
             parent.folder / f"fold-{fold}",
-            lambda epoch, values: run.log_metrics(values, epoch),
+            lambda epoch, values: run.log_epoch(values, epoch),
         )
         run.log_figure(_curves(trained), "training_curves")
         part = _predict(trained.model, config, data, left_out, task, labels).assign(split="test")
@@ -188,8 +188,7 @@ def _log(
     run.log_metrics(
         {"best/epoch": trained.best_epoch} | {f"best/{str(name).replace('/', '_')}": v for name, v in best.items()}
     )
-    training = data.manifest if config.data.folds else data.manifest[data.manifest["split"] == "train"]
-    prior = {label: float(training[f"label_{label}"].mean()) for label in labels}
+    prior = {label: data.prior[label] for label in labels}
     tested = predictions["split"] == "test"
     places = data.manifest.drop_duplicates("image_key").set_index("image_key")["row"]
     rows = predictions.loc[tested, "image_key"].map(places).to_numpy(np.int64)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import tempfile
 import threading
@@ -75,6 +76,14 @@ class Run:
         for start in range(0, len(finite), _BATCH):
             self.client.log_batch(self.id, metrics=finite[start : start + _BATCH])
 
+    def log_epoch(self, values: Mapping[str, float], epoch: int) -> None:
+        """Log an epoch's values, unless the process that was interrupted did so already."""
+        if not (self.resumed and self._has_logged(next(iter(values)), epoch)):
+            self.log_metrics(values, epoch)
+
+    def _has_logged(self, name: str, step: int) -> bool:
+        return any(metric.step == step for metric in self.client.get_metric_history(self.id, name))
+
     def log_figure(self, figure: Figure, name: str) -> None:
         """Log a figure as `figures/NAME.png`."""
         with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +120,7 @@ def open_run(
 
     The run is in the experiment named as the task, or as `mlflow run --experiment-name` says. A run of equal step,
     configuration, manifest and tags that was interrupted, and that no process works on, is continued; a FINISHED one
-    never. The launcher run that `mlflow run` opens is linked by tags and never adopted.
+    never, unless it is part of a parent that is itself continued. The launcher run that `mlflow run` opens is linked by tags and never adopted.
 
     Args:
         step: what is done: `train`, `evaluate`, `fold`.
@@ -138,7 +147,8 @@ def open_run(
             raise
         identity |= {"manifest_digest": data.manifest_digest, "store_digest": data.store_digest}
         name = f"{config.model.name} on {data.name}"
-        run, lock = _find_or_create(client, experiment_id, name, identity)
+        with lock_of("opening"):  # of two equal commands typed at once, one opens the run and the other sees it
+            run, lock = _find_or_create(client, experiment_id, name, identity)
         try:
             link(client, launcher, run.id)
             _log_config(client, run.id, config)
@@ -146,6 +156,7 @@ def open_run(
             _log_data(client, run.id, data)
             yield run, data
             client.set_terminated(run.id, "FINISHED")
+            shutil.rmtree(run.folder, ignore_errors=True)  # what a later process would have gone on with
         except BaseException as error:
             _end(client, run.id, error)
             raise
@@ -200,8 +211,9 @@ def _find_or_create(
 ) -> tuple[Run, FileLock]:
     """Continue the newest interrupted run of this identity, or create one; either way with its lock held."""
     same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in ({**identity, **_circumstances()}).items())
+    continued = {"RUNNING", "KILLED"} | ({"FINISHED"} if "mlflow.parentRunId" in identity else set())
     for found in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
-        if found.info.status in ("RUNNING", "KILLED"):
+        if found.info.status in continued:
             lock = lock_of(found.info.run_id)
             try:
                 lock.acquire(timeout=0)
