@@ -1,0 +1,59 @@
+"""What the integration tests share: projects of their own, and one training of each task."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from integration.model_server import ModelServer, make_bare_python, started
+from integration.project import Project, Training, flags, mlflow_run
+
+NewProject = Callable[[], Project]
+Trainings = dict[str, Training]
+
+SMALL = {"preprocess.size": 64, "train.epochs": 2, "train.batch_size": 16}
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> NewProject:
+    """A function that makes an empty tracking store and a home."""
+    return lambda: Project.create(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def trained(new_project: NewProject, phantom_source: Callable[[str], Path]) -> Trainings:
+    """Each task trained once on a raw folder: pneumonia by `mlflow run`, hemorrhage by hand; do not change them."""
+    project = new_project()
+    source = {task: phantom_source(task) for task in ("pneumonia", "hemorrhage")}
+    settings = {task: {"task": task, "data": source[task]} | SMALL for task in source}
+    processes = {
+        "pneumonia": project.start(*mlflow_run("train", settings["pneumonia"])),
+        "hemorrhage": project.start(sys.executable, "-m", "secondread", "train", *flags(settings["hemorrhage"])),
+    }
+    output = {task: process.communicate()[0] for task, process in processes.items()}
+    for task, process in processes.items():
+        assert process.returncode == 0, output[task]
+    return {task: Training(project, source[task], output[task], project.runs(task)[0]) for task in processes}
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the third-party packages but without this project."""
+    return make_bare_python(tmp_path_factory.mktemp("bare") / "python")
+
+
+@pytest.fixture(scope="session")
+def served_tasks(
+    trained: Trainings, bare_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, ModelServer]]:
+    """Both trained models, each served from an empty folder where the project is not installed."""
+    with ExitStack() as stack:
+        waiting = {
+            task: stack.enter_context(
+                started(training.project.model(training.run), bare_python, tmp_path_factory.mktemp(f"served_{task}"))
+            )
+            for task, training in trained.items()
+        }
+        yield {task: server.ready() for task, server in waiting.items()}

@@ -1,0 +1,124 @@
+"""`mlflow models serve` as a hospital's machine would run it: an empty folder, and this project not installed."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+START_S = 300
+
+
+@dataclass(frozen=True)
+class ModelServer:
+    """A server that answers."""
+
+    url: str
+
+    def post(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Send a request and give its answers."""
+        request = urllib.request.Request(
+            f"{self.url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            answers: list[dict[str, Any]] = json.load(reply)["predictions"]
+        return answers
+
+    def answer(self, *files: bytes) -> list[dict[str, Any]]:
+        """Answer files, sent as the README says."""
+        return self.post({"dataframe_records": [{"image": text(file)} for file in files]})
+
+
+def text(file: bytes) -> str:
+    """Base64, as a request carries it."""
+    return base64.b64encode(file).decode()
+
+
+def make_bare_python(folder: Path) -> Path:
+    """Make an environment with every third-party package of this one, but not this project; give its `python`."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # A folder that a .pth file names is searched, but .pth files in it, such as an editable install's, are not read.
+    bare = folder / "lib" / version / "site-packages" / "third_party.pth"
+    bare.write_text(sysconfig.get_path("purelib") + "\n")
+    # `mlflow models serve` starts uvicorn by name.
+    uvicorn = folder / "bin" / "uvicorn"
+    uvicorn.write_text(f"#!{python}\nfrom uvicorn.main import main\n\nmain()\n")
+    uvicorn.chmod(0o755)
+    return python
+
+
+@contextmanager
+def served(model: Path, python: Path, folder: Path) -> Iterator[ModelServer]:
+    """Serve a logged model from an empty folder.
+
+    Args:
+        model: the logged model's folder.
+        python: from `make_bare_python`.
+        folder: empty; the log is written beside it.
+    """
+    with started(model, python, folder) as waiting:
+        yield waiting.ready()
+
+
+@dataclass(frozen=True)
+class StartedServer:
+    """A server that may not answer yet."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def ready(self) -> ModelServer:
+        """Wait until it answers."""
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return ModelServer(self.url)
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.2)
+        raise AssertionError(f"no answer within {START_S} s:\n{self.log.read_text()}")
+
+
+@contextmanager
+def started(model: Path, python: Path, folder: Path) -> Iterator[StartedServer]:
+    """Start a server without waiting for it, so that several can start together; arguments as `served`."""
+    assert not list(folder.iterdir())
+    port = _free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))}
+    environment = kept | {
+        "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    command = [str(python), "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
+    log = folder.with_suffix(".log")
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        yield StartedServer(f"http://127.0.0.1:{port}", process, log)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
