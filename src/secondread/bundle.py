@@ -28,7 +28,7 @@ class BundleDescription(BaseModel):
         task_labels: every label of the task, in order; those that are not in `labels` are answered by null.
         labels: the labels that the network answers, in the order of its outputs.
         calibration: by label, how outputs become probabilities; `none` takes them as they are.
-        prior: by label, share of the training images that have it.
+        prior: by label, share of the source's training images that have it, before any change of the class balance.
         figures: what was measured, by the names of the run's metrics.
         files: SHA-256 of each other file of the bundle.
     """
@@ -109,7 +109,7 @@ def load_bundle(folder: Path) -> ModelBundle:
         BundleError: a file is missing, changed, or of a later format.
     """
     description = load_description(folder)
-    for name, digest in description.files.items():
+    for name, digest in ({_NETWORK: ""} | description.files).items():
         path = folder / name
         if not path.is_file() or sha256_of(path.read_bytes()) != digest:
             raise BundleError(f"{folder}: {name} is missing or not the file that was saved; log the model anew")

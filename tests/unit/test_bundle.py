@@ -1,0 +1,128 @@
+"""The bundle: what is saved comes back, and what was changed does not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from tiny_bundle import LABELS, description, first_answer, network, picture, point
+
+from secondread.bundle import load_bundle, load_description, save_bundle
+from secondread.errors import BundleError
+from secondread.storage import sha256_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_bundle(tmp_path / "bundle", description(), network())
+    return tmp_path / "bundle"
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_bundle_is_two_files_and_describes_itself(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.keras"]
+    content = json.loads((folder / "bundle.json").read_text())
+    assert (content["format"], content["task"], content["labels"]) == (1, "hemorrhage", list(LABELS))
+    assert content["files"] == {"model.keras": sha256_of((folder / "model.keras").read_bytes())}
+
+
+def test_what_was_saved_comes_back(folder: Path) -> None:
+    loaded = load_bundle(folder)
+    assert loaded.description.model_copy(update={"files": {}}) == description()
+    pixels = np.stack([loaded.description.preprocess.pixels(picture(rows)) for rows in (16, 32, 48)])
+    # sigmoid(-1), sigmoid(0), sigmoid(1)
+    assert loaded.answer(pixels)[:, 0] == pytest.approx([0.268941, 0.5, 0.731059], abs=1e-6)
+    assert loaded.answer(pixels)[:, 1] == pytest.approx([0.731059, 0.5, 0.268941], abs=1e-6)
+
+
+def test_the_network_alone_is_loaded_by_bare_keras(folder: Path) -> None:
+    alone = keras.saving.load_model(folder / "model.keras", compile=False)
+    pixels = description().preprocess.pixels(picture(48))[np.newaxis]
+    assert float(alone.predict_on_batch(pixels)[0, 0]) == pytest.approx(first_answer(48), abs=1e-6)
+
+
+def test_a_network_of_two_classes_answers_the_second(tmp_path: Path) -> None:
+    one = description().model_copy(
+        update={
+            "labels": ("any",),
+            "operating_points": (point("any", "balanced", 0.5),),
+            "calibration": {"any": "none"},
+        }
+    )
+    save_bundle(tmp_path / "bundle", one, network())
+    pixels = one.preprocess.pixels(picture(48))[np.newaxis]
+    answer = load_bundle(tmp_path / "bundle").answer(pixels)
+    assert answer.shape == (1, 1)
+    assert float(answer[0, 0]) == pytest.approx(1 - first_answer(48), abs=1e-6)
+
+
+def test_saving_again_replaces_the_whole_bundle(folder: Path) -> None:
+    (folder / "stray").write_text("of an earlier bundle")
+    save_bundle(folder, description().model_copy(update={"git_commit": "later"}), network())
+    assert load_bundle(folder).description.git_commit == "later"
+    assert not (folder / "stray").exists()
+
+
+def test_a_changed_network_is_refused(folder: Path) -> None:
+    path = folder / "model.keras"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=r"bundle: model\.keras is missing or not the file that was saved; log the"):
+        load_bundle(folder)
+
+
+def test_a_missing_network_is_refused(folder: Path) -> None:
+    (folder / "model.keras").unlink()
+    with pytest.raises(BundleError, match=r"bundle: model\.keras is missing or not the file that was saved"):
+        load_bundle(folder)
+
+
+def test_a_network_that_no_digest_vouches_for_is_refused(folder: Path) -> None:
+    rewrite(folder, lambda content: content.update(files={}))
+    with pytest.raises(BundleError, match=r"model\.keras is missing or not the file that was saved"):
+        load_bundle(folder)
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nowhere/bundle\.json: missing or damaged; log the model anew"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_later_format_asks_for_a_later_version(folder: Path) -> None:
+    rewrite(folder, lambda content: content.update(format=2))
+    with pytest.raises(BundleError, match=r"bundle\.json: format 2; this version reads format 1: update Second Read"):
+        load_description(folder)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff", b'{"format": 1, "task": "hemorrhage"}'])
+def test_a_damaged_description_is_refused(folder: Path, text: bytes) -> None:
+    (folder / "bundle.json").write_bytes(text)
+    with pytest.raises(BundleError, match=r"bundle\.json: missing or damaged; log the model anew"):
+        load_bundle(folder)
+
+
+def test_an_operating_point_is_found_by_its_name_for_each_label() -> None:
+    points = description().points("sensitive")
+    assert {label: found.threshold for label, found in points.items()} == {"any": 0.25, "subdural": 0.25}
+    assert description().point_names == ("balanced", "sensitive")
+
+
+def test_an_unknown_operating_point_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+        description().points("bold")
+
+
+def test_each_label_has_each_operating_point() -> None:
+    said = description().model_dump()
+    with pytest.raises(ValidationError, match="operating point 'sensitive' is not given for each of"):
+        type(description()).model_validate(said | {"operating_points": said["operating_points"][:3]})

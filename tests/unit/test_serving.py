@@ -1,0 +1,150 @@
+"""Serving: one answer an image, in order, whatever its neighbours are."""
+
+import base64
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_bundle import description, first_answer, network, picture
+
+from secondread.bundle import ModelBundle, save_bundle
+from secondread.errors import BundleError
+from secondread.serving import ServedModel, signature
+from secondread.tasks import load_task
+
+LABELS = load_task("hemorrhage").labels
+ANSWERED = ("any", "subdural")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    folder = tmp_path_factory.mktemp("served") / "bundle"
+    save_bundle(folder, description(), network())
+    served = ServedModel()
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(folder)}))
+    return served
+
+
+def ask(model: ServedModel, *images: object, **params: object) -> list[dict[str, Any]]:
+    return model.predict(None, pd.DataFrame({"image": pd.Series(list(images), dtype=object)}), params)
+
+
+def test_rows_are_answered_in_order_with_rejected_ones_between(model: ServedModel) -> None:
+    answers = ask(model, picture(48), b"no image", picture(16), b"", picture(32))
+    assert [answer["status"] for answer in answers] == ["ok", "rejected", "ok", "rejected", "ok"]
+    shares = [answer["probability_any"] for answer in answers]
+    assert shares[0::2] == pytest.approx([0.731059, 0.268941, 0.5], abs=1e-6)  # sigmoid(1), sigmoid(-1), sigmoid(0)
+    assert shares[1::2] == [None, None]
+    assert answers[0]["probability_subdural"] == pytest.approx(0.268941, abs=1e-6)
+
+
+def test_an_answer_says_everything_of_the_contract_in_its_order(model: ServedModel) -> None:
+    columns = [f"probability_{label}" for label in LABELS] + [f"positive_{label}" for label in LABELS]
+    for answer in ask(model, picture(48), b"no image"):
+        assert list(answer) == ["status", "reason", *columns, "heatmap"]
+        assert answer["heatmap"] is None
+
+
+def test_labels_that_the_network_does_not_answer_are_none(model: ServedModel) -> None:
+    [answer] = ask(model, picture(48))
+    silent = [label for label in LABELS if label not in ANSWERED]
+    assert len(silent) == 4
+    assert {answer[f"{what}_{label}"] for what in ("probability", "positive") for label in silent} == {None}
+    assert (answer["positive_any"], answer["positive_subdural"], answer["reason"]) == (True, False, None)
+
+
+def test_a_rejected_image_has_a_reason_and_nothing_else(model: ServedModel) -> None:
+    [answer] = ask(model, b"no image")
+    assert answer.pop("status") == "rejected"
+    assert answer.pop("reason") == "the file is neither DICOM nor JPEG nor PNG"
+    assert set(answer.values()) == {None}
+
+
+@pytest.mark.parametrize("width", [None, 76])
+def test_a_file_may_come_as_bytes_or_as_base64_text(model: ServedModel, width: int | None) -> None:
+    text = base64.b64encode(picture(48)).decode()
+    lines = text if width is None else "\r\n".join(text[start : start + width] for start in range(0, len(text), width))
+    assert ask(model, lines) == ask(model, picture(48))
+
+
+@pytest.mark.parametrize("image", [None, float("nan"), 5, "", "no base64!", "картинка", "QUJD", ["a"], b"\x89PNG\r\n"])
+def test_what_is_no_file_is_rejected_and_its_neighbours_are_answered(model: ServedModel, image: object) -> None:
+    before, answer, after = ask(model, picture(48), image, picture(16))
+    assert (before["status"], answer["status"], after["status"]) == ("ok", "rejected", "ok")
+    assert answer["reason"]
+    assert after["probability_any"] == pytest.approx(first_answer(16), abs=1e-6)
+
+
+def test_answers_are_valid_json(model: ServedModel) -> None:
+    answers = ask(model, picture(48), None, picture(16))
+    assert json.loads(json.dumps(answers, allow_nan=False)) == answers
+    assert {type(answers[0][name]) for name in ("probability_any", "positive_any")} == {float, bool}
+
+
+def test_more_images_than_fit_in_memory_are_answered_in_small_batches(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    answer = ModelBundle.answer
+
+    def counted(self: ModelBundle, pixels: Any) -> Any:
+        sizes.append(len(pixels))
+        return answer(self, pixels)
+
+    monkeypatch.setattr(ModelBundle, "answer", counted)
+    rows = [4 + 4 * (number % 15) for number in range(37)]
+    images: list[object] = [picture(white) for white in rows]
+    images.insert(20, b"no image")
+    answers = ask(model, *images)
+    assert answers.pop(20)["status"] == "rejected"
+    assert [found["probability_any"] for found in answers] == pytest.approx([first_answer(n) for n in rows], abs=1e-6)
+    assert sizes == [16, 15, 6]  # rows 0 to 15; 16 to 31 without the rejected one; 32 to 37
+
+
+def test_no_image_is_no_answer_and_only_bad_ones_are_all_rejected(model: ServedModel) -> None:
+    assert ask(model) == []
+    assert [answer["status"] for answer in ask(model, b"a", b"b")] == ["rejected", "rejected"]
+
+
+def test_the_operating_point_decides_what_is_positive(model: ServedModel) -> None:
+    image = picture(16)  # any .27, subdural .73
+    [balanced] = ask(model, image)
+    [sensitive] = ask(model, image, operating_point="sensitive", explain=False)
+    assert (balanced["positive_any"], balanced["positive_subdural"]) == (False, True)
+    assert (sensitive["positive_any"], sensitive["positive_subdural"]) == (True, True)
+    assert sensitive["probability_any"] == balanced["probability_any"]
+
+
+def test_a_probability_at_the_threshold_is_positive(model: ServedModel) -> None:
+    [answer] = ask(model, picture(32))
+    assert (answer["probability_any"], answer["positive_any"], answer["positive_subdural"]) == (0.5, True, True)
+
+
+def test_without_parameters_it_is_the_balanced_point(model: ServedModel) -> None:
+    images = pd.DataFrame({"image": [picture(16)]})
+    assert model.predict(None, images) == ask(model, picture(16), operating_point="balanced")
+
+
+def test_an_unknown_operating_point_is_refused(model: ServedModel) -> None:
+    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+        ask(model, picture(16), operating_point="bold")
+
+
+def test_a_picture_of_another_size_is_answered_through_the_models_own_preprocessing(model: ServedModel) -> None:
+    pixels = np.zeros((256, 128), np.uint8)
+    pixels[:192] = 255
+    [answer] = ask(model, bytes(cv2.imencode(".png", pixels)[1]))
+    assert answer["probability_any"] == pytest.approx(0.731059, abs=1e-6)  # three quarters are white
+
+
+def test_the_signature_names_what_goes_in_and_what_comes_out() -> None:
+    said = signature(LABELS)
+    assert said.inputs.input_names() == ["image"]
+    columns = [f"{what}_{label}" for what in ("probability", "positive") for label in LABELS]
+    assert said.outputs.input_names() == ["status", "reason", *columns, "heatmap"]
+    defaults = {param.name: param.default for param in said.params.params}
+    assert defaults == {"operating_point": "balanced", "explain": False}
