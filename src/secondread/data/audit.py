@@ -90,6 +90,34 @@ def near_duplicate_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     return pd.factorize(groups)[0].astype(np.int64)
 
 
+def join_groups(
+    groups: NDArray[np.int64],
+    thumbnails: NDArray[np.uint8],
+    others: NDArray[np.int64],
+    other_thumbnails: NDArray[np.uint8],
+) -> NDArray[np.int64]:
+    """Number the groups of two sets of images together, joining those between which there is a near duplicate.
+
+    Args:
+        groups: of the first set, shape (n,), from `near_duplicate_groups`.
+        thumbnails: of the first set, shape (n, 32, 32).
+        others: of the second set, shape (m,).
+        other_thumbnails: of the second set, shape (m, 32, 32).
+    Returns:
+        Group of each image of the first set, then of the second, shape (n + m,), numbered by first appearance.
+    """
+    count = len(groups)
+    joined = pd.factorize(np.concatenate([groups, others + groups.max(initial=-1) + 1]))[0].astype(np.int64)
+    for first in range(0, count, _BLOCK):
+        rows = _standardised(thumbnails[first : first + _BLOCK])
+        for second in range(0, len(others), _BLOCK):
+            columns = _standardised(other_thumbnails[second : second + _BLOCK])
+            left, right = np.nonzero(rows @ columns.T >= CORRELATION)
+            if left.size:
+                joined = _merged(joined, joined[left + first], joined[right + count + second])
+    return pd.factorize(joined)[0].astype(np.int64)
+
+
 def audit(manifest: pd.DataFrame) -> AuditReport:
     """Examine a manifest that is split.
 

@@ -1,15 +1,17 @@
 """From what `data` names (phantom, raw source or store) to images that a step can use, audited and divided."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from secondread.config import DataSettings, RunConfig
-from secondread.data.audit import AuditReport, audit
+from secondread.data.audit import AuditReport, audit, join_groups
 from secondread.data.manifest import manifest_digest
 from secondread.data.patient_key import load_secret
 from secondread.data.phantom.write import write_phantom
@@ -117,10 +119,28 @@ def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Pa
 def _phantom(task: Task, seed: int, config: RunConfig, home: Path, say: Say) -> Path:
     patients = _PHANTOM_PATIENTS[task.name]
     root = home / "phantom" / f"{task.name}-{patients}-{seed}"
-    if not root.exists():
-        say(f"making a phantom of {patients} synthetic patients for {task.name}")
-        write_phantom(root, task, patients, seed, config.execution.workers)
+    with _alone(home, f"phantom-{root.name}", say):
+        if not root.exists():
+            say(f"making a phantom of {patients} synthetic patients for {task.name}")
+            write_phantom(root, task, patients, seed, config.execution.workers)
     return root
+
+
+@contextmanager
+def _alone(home: Path, name: str, say: Say) -> Iterator[None]:
+    """Let one process at a time make what several may want."""
+    path = home / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another process is making these images ready; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open(
@@ -135,7 +155,8 @@ def _open(
     form = preprocess or Preprocess.build(task, config.preprocess, index.unit, index.display_window)
     secret = load_secret(home)
     out = home / "stores" / plan_digest(index, task.name, form, secret)
-    store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
+    with _alone(home, f"store-{out.name}", say):
+        store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
     put_aside = len(pd.read_csv(out / "quarantine.csv"))
     say(f"store of {len(store.manifest):,} images in {out}" + (f"; {put_aside:,} put aside" if put_aside else ""))
     return store
@@ -159,8 +180,9 @@ def _wanted(store: Store, task: Task, config: RunConfig) -> Preprocess:
 def _made_for(store: Store, wanted: Preprocess, config: RunConfig) -> Store:
     """Refuse a store whose pixels were made in another way than a training needs."""
     held = store.description.preprocess
-    if held != wanted:
-        differing = [name for name in type(held).model_fields if getattr(held, name) != getattr(wanted, name)]
+    compared = set(type(held).model_fields) - {"display_window"}  # of CT DICOMs sent later; not in the pixels
+    differing = sorted(name for name in compared if getattr(held, name) != getattr(wanted, name))
+    if differing:
         name = config.model.name
         raise StoreError(
             f"{store.folder}: its images have another {', '.join(differing)} than model {name} asks for; "
@@ -178,17 +200,21 @@ def _with_evaluation(
     apart = _open(config.data.evaluation, "auto", task, _unlimited(config), home, say, preprocess)
     apart = _made_for(apart, preprocess, config)
     settings = config.data
-    learning = manifest.assign(given=manifest["given"] & (manifest["split"] != "test"), split="")
-    known = manifest.drop_duplicates("image_key").set_index("image_key")["group"]
-    own = apart.manifest["group"] + manifest["group"].max() + 1
+    tested = manifest["split"] == "test"
+    learning = manifest.assign(given=manifest["given"] & ~tested, split=manifest["split"].mask(tested, ""))
     test = apart.manifest.assign(
         row=np.arange(len(apart.manifest)) + len(pixels),
         fold=-1,
         split="test",
         given=True,
-        group=apart.manifest["image_key"].map(known).fillna(own).astype(np.int64),
     )
-    both = pd.concat([learning, test], ignore_index=True)
+    groups = join_groups(
+        manifest["group"].to_numpy(np.int64),
+        store.thumbnails()[manifest["row"]],
+        apart.manifest["group"].to_numpy(np.int64),
+        apart.thumbnails(),
+    )
+    both = pd.concat([learning, test], ignore_index=True).assign(group=groups)
     divided = split_by_patient(both, settings.val_fraction, settings.test_fraction, settings.seed)
     return divided, pixels.followed_by(apart.pixels)
 

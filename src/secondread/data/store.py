@@ -118,6 +118,22 @@ class Store:
         folder = self.folder / _SHARDS
         return Pixels([np.load(folder / shard.file, mmap_mode="r") for shard in self.description.shards if shard.rows])
 
+    def thumbnails(self) -> UInt8:
+        """The audit's small gray image of each row, shape (n, 32, 32).
+
+        Raises:
+            StoreError: they are damaged or missing.
+        """
+        try:
+            found = _Written(self.folder).thumbnails()
+        except (OSError, ValueError, KeyError):
+            found = np.empty((0, 32, 32), np.uint8)
+        if len(found) != len(self.manifest):
+            raise StoreError(
+                f"{self.folder}: a table of its shards is damaged or missing; delete the folder and preprocess anew"
+            )
+        return found
+
 
 def store_digest(manifest: str, preprocess: Preprocess) -> str:
     """Digest of a manifest and a preprocessing, 32 hex digits."""
@@ -350,10 +366,13 @@ class _Written:
             raise StoreError(f"{index.root}: none of its {len(kept)} images could be used; {quarantine} says why")
         entries = index.entries[kept].reset_index(drop=True)
         entries["image_key"] = self._rows.loc[kept, "image_key"].to_numpy()
-        flat = b"".join(self._rows.loc[kept, "thumbnail"])
-        groups = near_duplicate_groups(np.frombuffer(flat, np.uint8).reshape(-1, 32, 32))
-        manifest = make_manifest(entries, groups, secret)
+        manifest = make_manifest(entries, near_duplicate_groups(self.thumbnails()), secret)
         return split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
+
+    def thumbnails(self) -> UInt8:
+        """Thumbnails of the images that could be used, shape (n, 32, 32)."""
+        flat = b"".join(self._rows.loc[self._rows["rule"] == "", "thumbnail"])
+        return np.frombuffer(flat, np.uint8).reshape(-1, 32, 32)
 
     def put_aside(self, index: Index) -> pd.DataFrame:
         """Files that were tried and could not be used."""

@@ -22,7 +22,7 @@ from secondread.data.sources.detect import open_source
 from secondread.data.sources.index import Index
 from secondread.data.store import Pixels, Store, build_store, is_store, open_store, plan_digest
 from secondread.errors import ImageRejected, SplitError, StoreError
-from secondread.imaging.preprocess import Preprocess
+from secondread.imaging.preprocess import Preprocess, thumbnail
 from secondread.tasks import load_task
 
 TASK = load_task("pneumonia")
@@ -413,6 +413,19 @@ def test_pixels_follow_others() -> None:
     both = Pixels([images[:2]]).followed_by(Pixels([images[2:4], images[4:]]))
     assert len(both) == 5
     assert both.take(np.array([1, 2, 4]))[:, 0, 0, 0].tolist() == [1, 2, 4]
+
+
+def test_thumbnails_are_those_of_the_pixels(folder: Path, built: Path) -> None:
+    store = open_store(built)
+    images = store.pixels.take(np.arange(IMAGES))
+    assert np.array_equal(store.thumbnails(), np.stack([thumbnail(image) for image in images]))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_missing_or_damaged_table_of_a_shard_is_refused(built: Path, damage: Callable[[Path], object]) -> None:
+    damage(built / "shards" / "00001.parquet")
+    with pytest.raises(StoreError, match="store: a table of its shards is damaged or missing; delete the folder and"):
+        open_store(built).thumbnails()
 
 
 def test_no_row_is_an_empty_batch_of_the_right_shape() -> None:
