@@ -15,15 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from secondread.config import DataSettings
 from secondread.data.audit import near_duplicate_groups
+from secondread.data.chunk import UInt8, divide, write_chunk
 from secondread.data.manifest import make_manifest, manifest_digest
 from secondread.data.sources.index import Index
 from secondread.data.split import split_by_patient
-from secondread.errors import ImageRejected, StoreError
+from secondread.errors import StoreError
 from secondread.execution import map_in_processes
-from secondread.imaging.preprocess import Preprocess, thumbnail
+from secondread.imaging.preprocess import Preprocess
 from secondread.storage import remove_unfinished, sha256_of, write_aside
-
-UInt8 = npt.NDArray[np.uint8]
 
 _PLAN = "plan.json"
 _DESCRIPTION = "store.json"
@@ -284,70 +283,11 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
         (aside / _PLAN).write_text(json.dumps(plan, indent=1))
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """One worker's job: consecutive entries that become one shard."""
-
-    number: int
-    root: Path
-    paths: tuple[str, ...]
-    preprocess: Preprocess
-    folder: Path
-
-    @property
-    def rows_file(self) -> Path:
-        return self.folder / f"{self.number:05d}.parquet"
-
-    @property
-    def pixels_file(self) -> Path:
-        return self.folder / f"{self.number:05d}.npy"
-
-
-def _chunk_size(images: int) -> int:
-    """Many chunks keep all cores busy, few files are kept open; the number of workers must not change the result."""
-    return int(np.clip(-(-images // 64), 16, 2048))
-
-
 def _write_shards(index: Index, preprocess: Preprocess, out: Path, workers: int | None) -> None:
     paths = list(index.entries["path"])
-    size = _chunk_size(len(paths))
-    starts = range(0, len(paths), size)
-    chunks = [
-        _Chunk(number, index.root, tuple(paths[start : start + size]), preprocess, out / _SHARDS)
-        for number, start in enumerate(starts)
-    ]
-    waiting = [chunk for chunk in chunks if not chunk.rows_file.exists()]
-    for _ in map_in_processes(_write_chunk, waiting, workers, f"preprocess {len(paths):,} images"):
+    waiting = [chunk for chunk in divide(index.root, paths, preprocess, out / _SHARDS) if not chunk.is_done]
+    for _ in map_in_processes(write_chunk, waiting, workers, f"preprocess {len(paths):,} images"):
         pass
-
-
-def _write_chunk(chunk: _Chunk) -> None:
-    """Preprocess a chunk's images; its table of rows is renamed last and so marks it as done."""
-    rows, pixels = [], []
-    for path in chunk.paths:
-        row, stored = _preprocess_file(chunk.root / path, chunk.preprocess)
-        rows.append(row)
-        pixels.extend([] if stored is None else [stored])
-    shape = (0, chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
-    stack = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
-    with write_aside(chunk.pixels_file) as aside, aside.open("wb") as file:
-        np.save(file, stack)
-    table = pd.DataFrame(rows, columns=["image_key", "rule", "reason", "thumbnail"])
-    table["digest"] = sha256_of(chunk.pixels_file.read_bytes())
-    with write_aside(chunk.rows_file) as aside:
-        table.to_parquet(aside)
-
-
-def _preprocess_file(path: Path, preprocess: Preprocess) -> tuple[tuple[str, str, str, bytes], UInt8 | None]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return ("", "unreadable", f"the file cannot be read: {error.strerror}", b""), None
-    try:
-        pixels = preprocess.pixels(data)
-    except ImageRejected as rejected:
-        return (sha256_of(data), rejected.rule, rejected.reason, b""), None
-    return (sha256_of(data), "", "", thumbnail(pixels).tobytes()), preprocess.stored(pixels)
 
 
 class _Written:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from secondread.config import DataSettings, PreprocessSettings
-from secondread.data import store as store_module
+from secondread.data import chunk as chunk_module
 from secondread.data.manifest import manifest_digest
 from secondread.data.sources.detect import open_source
 from secondread.data.sources.index import Index
@@ -34,15 +34,15 @@ BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
 from secondread.data.sources.detect import open_source
-from secondread.data import store
+from secondread.data import chunk, store
 from secondread.config import DataSettings, PreprocessSettings
 from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import load_task
-task, quick, images = load_task("pneumonia"), store._preprocess_file, iter(range(1000))
+task, quick, images = load_task("pneumonia"), chunk._preprocess_file, iter(range(1000))
 def slow(path, preprocess):
     time.sleep(60 if next(images) == 20 else 0)
     return quick(path, preprocess)
-store._preprocess_file = slow
+chunk._preprocess_file = slow
 index = open_source(Path(sys.argv[1]), task)
 form = Preprocess.build(task, PreprocessSettings(size=16), index.unit, index.display_window)
 store.build_store(index, "pneumonia", form, DataSettings(), Path(sys.argv[2]), b"a secret of the tests", 1)
@@ -95,7 +95,7 @@ def content(out: Path) -> dict[str, bytes]:
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, image: int) -> Callable[[], int]:
     """Raise when the image of that number is begun; returns a count of images begun."""
     begun: list[Path] = []
-    preprocess_file = store_module._preprocess_file
+    preprocess_file = chunk_module._preprocess_file
 
     def counted(path: Path, preprocess: Preprocess) -> object:
         begun.append(path)
@@ -103,7 +103,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, image: int) -> Callable[[], in
             raise Interrupted
         return preprocess_file(path, preprocess)
 
-    monkeypatch.setattr(store_module, "_preprocess_file", counted)
+    monkeypatch.setattr(chunk_module, "_preprocess_file", counted)
     return lambda: len(begun)
 
 
