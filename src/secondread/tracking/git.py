@@ -28,7 +28,9 @@ def git_state(folder: Path = PROJECT) -> GitState:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", folder, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
