@@ -1,7 +1,8 @@
 """The run that `mlflow run` itself opens: linked to the work's run, never adopted, swept when its process is gone."""
 
 import platform
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
@@ -20,6 +21,16 @@ class Launcher:
     run_id: str | None
     experiment_id: str | None
 
+    def experiment_name(self, client: MlflowClient) -> str | None:
+        """What stood behind `mlflow run --experiment-name`; None when nothing did."""
+        if self.experiment_id is None:
+            return None
+        try:
+            name = str(client.get_experiment(self.experiment_id).name)
+        except MlflowException:  # launched from another tracking store
+            return None
+        return None if name == "Default" else name
+
 
 def take_launcher(environment: MutableMapping[str, str]) -> Launcher:
     """Remove the launcher's run and experiment from the environment, so that MLflow does not adopt them."""
@@ -33,10 +44,32 @@ def lock_of(run_id: str) -> FileLock:
     return FileLock(path)
 
 
-def is_orphan(run: Run) -> bool:
-    """Whether a RUNNING run of this machine has no process any more."""
-    if run.data.tags.get("host") != platform.node() or run.data.tags.get("home") != home_digest():
-        return False
+def circumstances() -> dict[str, str]:
+    """Tags that say which processes can see a run's lock."""
+    return {"host": platform.node(), "home": home_digest()}
+
+
+@contextmanager
+def held(client: MlflowClient, launcher: Launcher) -> Iterator[None]:
+    """Hold the lock of the launcher's run while the work lasts, so that others can tell when its process is gone."""
+    if launcher.run_id is None:
+        yield
+        return
+    lock = lock_of(launcher.run_id)
+    try:
+        lock.acquire(timeout=0)
+        for key, value in circumstances().items():
+            client.set_tag(launcher.run_id, key, value)
+    except (Timeout, MlflowException):
+        pass  # another process of the same launcher holds it, or it is in another tracking store; the work goes on
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_orphan(run: Run) -> bool:
+    """Whether no process holds the lock of a RUNNING run any more."""
     lock = lock_of(run.info.run_id)
     try:
         lock.acquire(timeout=0)
@@ -62,12 +95,9 @@ def link(client: MlflowClient, launcher: Launcher, run_id: str) -> None:
         return
 
 
-def sweep(client: MlflowClient, launcher: Launcher) -> None:
-    """End launcher runs that are RUNNING although the work they started is over or its process is gone."""
-    if launcher.experiment_id is None:
-        return
-    running = "attributes.status = 'RUNNING' and tags.work_run_id != ''"
-    for stale in client.search_runs([launcher.experiment_id], running):
-        work = client.get_run(stale.data.tags["work_run_id"])
-        if stale.info.run_id != launcher.run_id and (work.info.status != "RUNNING" or is_orphan(work)):
-            client.set_terminated(stale.info.run_id, "KILLED")
+def sweep(client: MlflowClient, experiments: set[str]) -> None:
+    """End runs of this machine and home, launchers' and work's, that are RUNNING although their process is gone."""
+    ours = " and ".join(f"tags.`{key}` = '{value}'" for key, value in circumstances().items())
+    for run in client.search_runs(sorted(experiments), f"attributes.status = 'RUNNING' and {ours}"):
+        if _is_orphan(run):
+            client.set_terminated(run.info.run_id, "KILLED")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import signal
 import tempfile
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
 
-import mlflow
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
@@ -30,7 +28,7 @@ from secondread.storage import sha256_of
 from secondread.tracking.database import connect
 from secondread.tracking.git import git_state
 from secondread.tracking.home import home
-from secondread.tracking.launcher import Launcher, home_digest, link, lock_of, sweep, take_launcher
+from secondread.tracking.launcher import Launcher, circumstances, held, link, lock_of, sweep, take_launcher
 
 _BATCH = 500  # MLflow takes at most 1,000 metrics, 100 parameters and 100 tags in one call
 
@@ -120,7 +118,8 @@ def open_run(
 
     The run is in the experiment named as the task, or as `mlflow run --experiment-name` says. A run of equal step,
     configuration, manifest and tags that was interrupted, and that no process works on, is continued; a FINISHED one
-    never, unless it is part of a parent that is itself continued. The launcher run that `mlflow run` opens is linked by tags and never adopted.
+    never, unless it is part of a parent that is itself continued. The launcher run that `mlflow run` opens is linked by
+    tags and never adopted. Runs that an earlier process left RUNNING when it was killed become KILLED.
 
     Args:
         step: what is done: `train`, `evaluate`, `fold`.
@@ -132,15 +131,16 @@ def open_run(
     """
     client = connect()
     launcher = take_launcher(os.environ)
-    sweep(client, launcher)
-    experiment_id = parent.experiment_id if parent else _experiment(client, config.task, launcher)
+    with lock_of("opening"):
+        experiment_id = parent.experiment_id if parent else _experiment(client, config.task, launcher)
+        sweep(client, {experiment_id} | ({launcher.experiment_id} if launcher.experiment_id else set()))
     identity = {"step": step, "task": config.task, "model": config.model.name, "config_digest": _digest(config)}
     identity |= dict(tags or {}) | ({"mlflow.parentRunId": parent.id} if parent else {})
-    with _interruptible():
+    with held(client, launcher), _interruptible():
         try:
             data = prepare()
         except BaseException as error:
-            failed = client.create_run(experiment_id, tags=identity | _circumstances()).info.run_id
+            failed = client.create_run(experiment_id, tags=identity).info.run_id
             _log_config(client, failed, config)
             link(client, launcher, failed)
             _end(client, failed, error)
@@ -155,11 +155,12 @@ def open_run(
             _log_git(client, run.id)
             _log_data(client, run.id, data)
             yield run, data
-            client.set_terminated(run.id, "FINISHED")
-            shutil.rmtree(run.folder, ignore_errors=True)  # what a later process would have gone on with
         except BaseException as error:
             _end(client, run.id, error)
             raise
+        else:
+            client.set_terminated(run.id, "FINISHED")
+            shutil.rmtree(run.folder, ignore_errors=True)  # what a later process would have gone on with
         finally:
             lock.release()
 
@@ -188,12 +189,17 @@ def _interruptible() -> Iterator[None]:
 
 
 def _experiment(client: MlflowClient, task: str, launcher: Launcher) -> str:
-    if launcher.experiment_id is not None:
-        given = client.get_experiment(launcher.experiment_id)
-        if given.name != "Default":
-            return str(given.experiment_id)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", task)
-    return str(mlflow.set_experiment(name).experiment_id)
+    name = launcher.experiment_name(client) or os.environ.get("MLFLOW_EXPERIMENT_NAME", task)
+    # Not `mlflow.set_experiment`: it would put every later run of this process there, whatever its task.
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name))
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"experiment {name} was deleted; bring it back with `mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}`, or name another in MLFLOW_EXPERIMENT_NAME"
+        )
+    return str(found.experiment_id)
 
 
 def _digest(config: RunConfig) -> str:
@@ -202,15 +208,11 @@ def _digest(config: RunConfig) -> str:
     return sha256_of(json.dumps(settings, sort_keys=True).encode())[:32]
 
 
-def _circumstances() -> dict[str, str]:
-    return {"host": platform.node(), "home": home_digest()}
-
-
 def _find_or_create(
     client: MlflowClient, experiment_id: str, name: str, identity: Mapping[str, str]
 ) -> tuple[Run, FileLock]:
     """Continue the newest interrupted run of this identity, or create one; either way with its lock held."""
-    same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in ({**identity, **_circumstances()}).items())
+    same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in ({**identity, **circumstances()}).items())
     continued = {"RUNNING", "KILLED"} | ({"FINISHED"} if "mlflow.parentRunId" in identity else set())
     for found in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
         if found.info.status in continued:
@@ -225,7 +227,7 @@ def _find_or_create(
             if "error" in found.data.tags:
                 client.delete_tag(found.info.run_id, "error")
             return _opened(client, found, resumed=True), lock
-    created = client.create_run(experiment_id, tags={**identity, **_circumstances()}, run_name=name)
+    created = client.create_run(experiment_id, tags={**identity, **circumstances()}, run_name=name)
     lock = lock_of(created.info.run_id)
     lock.acquire()
     return _opened(client, created, resumed=False), lock
