@@ -1,7 +1,7 @@
 """Make a run's model a version of its task's registered model; the first that beats the prior becomes champion."""
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -57,16 +57,25 @@ def _version(client: MlflowClient, task: str, run: Run) -> ModelVersion:
     """The run's version, made if it is not there yet."""
     for version in client.search_model_versions(f"name = '{task}' and run_id = '{run.info.run_id}'"):
         return version
+    model = _model(client, run)
     try:
         client.create_registered_model(task, description=load_task(task).title)
     except MlflowException:  # another registration made it
         client.get_registered_model(task)
-    # The newest, should an interrupted run have logged its model twice.
-    model = client.get_logged_model(run.outputs.model_outputs[-1].model_id)
     tags = {"manifest_digest": run.data.tags["manifest_digest"]}
     return client.create_model_version(
         task, model.model_uri, run_id=run.info.run_id, model_id=model.model_id, tags=tags
     )
+
+
+def _model(client: MlflowClient, run: Run) -> LoggedModel:
+    """The run's newest whole model: a run that was interrupted may have logged it before, perhaps in part."""
+    newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
+    experiment, wanted = run.info.experiment_id, f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([experiment], wanted, order_by=newest_first):
+        if model.status == LoggedModelStatus.READY:
+            return model
+    raise TrackingError(f"run {run.info.run_id}: it has no logged model any more; train again")
 
 
 def _crown(client: MlflowClient, run: Run, version: ModelVersion) -> str:
