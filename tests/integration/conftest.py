@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.model_server import ModelServer, make_bare_python, started
+from integration.model_server import ModelServer, make_bare_python, starting
 from integration.project import Project, Training, flags, mlflow_run
 
 NewProject = Callable[[], Project]
@@ -28,14 +28,15 @@ def trained(new_project: NewProject, phantom_source: Callable[[str], Path]) -> T
     project = new_project()
     source = {task: phantom_source(task) for task in ("pneumonia", "hemorrhage")}
     settings = {task: {"task": task, "data": source[task]} | SMALL for task in source}
-    processes = {
-        "pneumonia": project.start(*mlflow_run("train", settings["pneumonia"])),
-        "hemorrhage": project.start(sys.executable, "-m", "secondread", "train", *flags(settings["hemorrhage"])),
+    command = {
+        "pneumonia": mlflow_run("train", settings["pneumonia"]),
+        "hemorrhage": [sys.executable, "-m", "secondread", "train", *flags(settings["hemorrhage"])],
     }
-    output = {task: process.communicate()[0] for task, process in processes.items()}
-    for task, process in processes.items():
-        assert process.returncode == 0, output[task]
-    return {task: Training(project, source[task], output[task], project.runs(task)[0]) for task in processes}
+    with ExitStack() as stack:
+        started = {task: stack.enter_context(project.started(*words)) for task, words in command.items()}
+        for task in started:
+            assert started[task].process.wait() == 0, started[task].said
+        return {task: Training(project, source[task], started[task].said, project.runs(task)[0]) for task in started}
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,7 @@ def served_tasks(
     with ExitStack() as stack:
         waiting = {
             task: stack.enter_context(
-                started(training.project.model(training.run), bare_python, tmp_path_factory.mktemp(f"served_{task}"))
+                starting(training.project.model(training.run), bare_python, tmp_path_factory.mktemp(f"served_{task}"))
             )
             for task, training in trained.items()
         }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_S = 300
+from integration.command import Command, started
 
 
 @dataclass(frozen=True)
@@ -59,43 +59,35 @@ def make_bare_python(folder: Path) -> Path:
     return python
 
 
+@dataclass(frozen=True)
+class StartingServer:
+    """A server that may not answer yet."""
+
+    url: str
+    command: Command
+
+    def ready(self) -> ModelServer:
+        """Wait until it answers."""
+        return self.command.wait_until(self._answering)
+
+    def _answering(self) -> ModelServer | None:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return ModelServer(self.url)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+            return None
+
+
 @contextmanager
-def served(model: Path, python: Path, folder: Path) -> Iterator[ModelServer]:
-    """Serve a logged model from an empty folder.
+def starting(model: Path, python: Path, folder: Path) -> Iterator[StartingServer]:
+    """Start a server of a logged model in an empty folder, without waiting for it.
 
     Args:
         model: the logged model's folder.
         python: from `make_bare_python`.
         folder: empty; the log is written beside it.
     """
-    with started(model, python, folder) as waiting:
-        yield waiting.ready()
-
-
-@dataclass(frozen=True)
-class StartedServer:
-    """A server that may not answer yet."""
-
-    url: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def ready(self) -> ModelServer:
-        """Wait until it answers."""
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return ModelServer(self.url)
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(0.2)
-        raise AssertionError(f"no answer within {START_S} s:\n{self.log.read_text()}")
-
-
-@contextmanager
-def started(model: Path, python: Path, folder: Path) -> Iterator[StartedServer]:
-    """Start a server without waiting for it, so that several can start together; arguments as `served`."""
     assert not list(folder.iterdir())
     port = _free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))}
@@ -104,17 +96,21 @@ def started(model: Path, python: Path, folder: Path) -> Iterator[StartedServer]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    command = [str(python), "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
-    log = folder.with_suffix(".log")
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT
-        )
-    try:
-        yield StartedServer(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.terminate()
-        process.wait(60)
+    words: list[str | Path] = [
+        python,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        model,
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
+    with started(words, folder, environment, folder.with_suffix(".log")) as command:
+        yield StartingServer(f"http://127.0.0.1:{port}", command)
 
 
 def _free_port() -> int:

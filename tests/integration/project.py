@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from integration.command import Command, started
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,11 +57,11 @@ class Project:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
-        """Start a command in the checkout; its standard error is in its output."""
-        return subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    def started(self, *words: str) -> AbstractContextManager[Command]:
+        """Start a command in the checkout."""
+        handle, log = tempfile.mkstemp(".log", dir=self.folder)
+        os.close(handle)
+        return started(words, ROOT, self.environment, Path(log))
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in the checkout to its end."""
