@@ -92,6 +92,7 @@ def present(
     found = evaluate(table, labels, primary, thresholds, prior, _SEED)
     metrics = {f"test/{name}": value for name, value in found.items()}
     run.log_metrics(metrics)
+    run.set_tags({"mlflow.note.content": summary_line(metrics)})  # the run's description in the UI
     half = dict.fromkeys(labels, 0.5)
     run.log_figure(roc(table, labels, thresholds, _SEED), "roc")
     run.log_figure(precision_recall(table, labels, thresholds, _SEED), "precision_recall")
