@@ -1,15 +1,20 @@
 """What the tests share: synthetic sources, a tracking store of their own, and no silent skips in CI."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from secondread.data.phantom.write import write_phantom
 from secondread.tasks import load_task
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -62,6 +67,25 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SECONDREAD_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database with tables and without runs, which MLflow takes seconds to make; only copy it."""
+    from mlflow import MlflowClient  # most tests do without
+
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def tracked(workplace: Path, empty_database: Path) -> "MlflowClient":
+    """A client of the tracking store of `workplace`, which is ready at once."""
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_database, workplace / "mlflow.db")
+    return MlflowClient()
 
 
 @pytest.hookimpl(trylast=True)

@@ -175,6 +175,7 @@ def test_a_name_near_none_is_answered_with_all() -> None:
     ("typed", "received", "message"),
     [
         ("data.folds", "50", "data.folds: Input should be less than or equal to 20. Received: '50'"),
+        ("data.folds", "1", "data.folds: cross-validation takes at least 2 folds; 0 is one split. Received: '1'"),
         ("train.epochs", "0", "train.epochs: Input should be greater than or equal to 1. Received: '0'"),
         ("train.epochs", "many", "train.epochs: Input should be a valid integer"),
         ("train.learning_rate", "nan", "train.learning_rate: Input should be a finite number. Received: 'nan'"),

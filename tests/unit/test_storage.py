@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -79,3 +80,13 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     (tmp_path / f".d.{gone.pid}.part").mkdir()
     remove_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".b.npy.{os.getppid()}.part", ".notes.part", "c.npy"]
+
+
+def test_what_another_users_process_writes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: int, number: int) -> NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    (tmp_path / ".a.npy.1.part").write_text("half")
+    remove_unfinished(tmp_path)
+    assert (tmp_path / ".a.npy.1.part").exists()
