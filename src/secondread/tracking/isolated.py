@@ -6,6 +6,7 @@ It imports nothing of this project, so that the model runs the code it was logge
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -29,9 +30,19 @@ def main(model: str, request: str, reply: str) -> None:
         for start in range(0, len(files), _BATCH):
             batch = files[start : start + _BATCH]
             images = pd.DataFrame({"image": [Path(file).read_bytes() for file in batch]})
-            for answer in served.predict(images, params=asked["params"]):
+            for answer in _answers(served, images, asked["params"]):
                 out.write(json.dumps(answer) + "\n")
             bar.update(len(batch))
+
+
+def _answers(served: Any, images: pd.DataFrame, params: dict[str, str]) -> list[dict[str, Any]]:
+    try:
+        answers: list[dict[str, Any]] = served.predict(images, params=params)
+    except Exception as error:
+        if type(error).__module__ == "secondread.errors":  # of the logged code: what its user can mend
+            raise SystemExit(str(error)) from None
+        raise
+    return answers
 
 
 if __name__ == "__main__":
