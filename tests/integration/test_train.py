@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from integration.conftest import Trainings
+from integration.privacy import traces
 from integration.project import Training
+from secondread.imaging.dicom.read import read_header
 
 LABELS = {
     "pneumonia": ["pneumonia"],
@@ -152,3 +154,19 @@ def test_the_report_of_a_class_counts_the_test_images(training: Training) -> Non
     report = pd.read_csv(folder / "classification_report_balanced.csv")
     assert not report.empty
     assert "precision" in (folder / "classification_report_balanced.txt").read_text()
+
+
+def test_nothing_that_names_a_patient_reaches_mlflow_or_the_log(training: Training) -> None:
+    files = [path for path in training.source.rglob("*.*") if path.suffix in (".dcm", ".jpeg")]
+    names = {path.stem for path in files}
+    if training.run.data.tags["task"] == "hemorrhage":
+        headers = [read_header(path.read_bytes()) for path in files]
+        names |= {header.patient_id for header in headers}
+        names |= {uid for header in headers for uid in (header.study_uid, header.series_uid, header.sop_uid)}
+    assert len(names) >= len(files)
+    assert not traces(names, training.project, [training.output])
+
+
+def test_the_typed_root_is_found_by_the_search_that_finds_no_patient(training: Training) -> None:
+    (found, *_) = traces({str(training.source)}, training.project, [])
+    assert found.startswith("mlflow.db")

@@ -1,0 +1,196 @@
+"""From a training to its users: register, evaluate on other images, predict; and no patient's name on the way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from integration.conftest import NewProject
+from integration.privacy import traces
+from integration.project import Project, flags, mlflow_run
+from registry.__main__ import main as registry
+from secondread.cli import main as secondread
+
+PATIENTS = 40
+SETTINGS = {"preprocess.size": 64, "train.epochs": 8, "train.batch_size": 8}
+
+
+def write_easy_source(root: Path, seed: int, ill: int = PATIENTS // 2) -> Path:
+    """Pictures in which pneumonia is a bright disc; folders and files name patients, as they should not."""
+    random = np.random.default_rng(seed)
+    for number in range(PATIENTS):
+        picture = cv2.resize(random.integers(0, 160, (12, 12), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+        if number < ill:
+            cv2.circle(picture, (int(random.integers(30, 66)), int(random.integers(30, 66))), 20, 250, -1)
+        folder = root / ("pneumonia" if number < ill else "normal") / f"Mustermann_Erika_{seed}{number:03d}"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / f"thorax-{seed}{number:03d}.jpg"), picture)
+    return root
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A project whose first training was registered.
+
+    Args:
+        said: what the commands wrote.
+    """
+
+    project: Project
+    source: Path
+    other: Path
+    training: Run
+    said: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def champion(new_project: NewProject, tmp_path_factory: pytest.TempPathFactory) -> Champion:
+    project, folder = new_project(), tmp_path_factory.mktemp("sources")
+    source, other = write_easy_source(folder / "first", seed=1), write_easy_source(folder / "other", seed=2)
+    commands = {
+        "refused": project.registry("register", "--task", "pneumonia"),
+        "train": project.secondread("train", *flags({"data": source, **SETTINGS})),
+        "register": project.registry("register", "--task", "pneumonia"),
+    }
+    for name, done in commands.items():
+        assert done.returncode == (1 if name == "refused" else 0), done.stderr
+    said = {name: done.stdout + done.stderr for name, done in commands.items()}
+    return Champion(project, source, other, project.runs("pneumonia")[0], said)
+
+
+@pytest.fixture(scope="module")
+def evaluation(champion: Champion) -> Run:
+    """The champion measured on other images, as a user of `mlflow run` does."""
+    done = champion.project.run(*mlflow_run("evaluate", {"task": "pneumonia", "data": champion.other}))
+    assert done.returncode == 0, done.stderr
+    champion.said["evaluate"] = done.stdout + done.stderr
+    return evaluations(champion.project)[0]
+
+
+@pytest.fixture
+def in_project(champion: Champion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
+    """The champion's project, for commands that this process runs."""
+    for name, value in champion.project.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)  # MLflow leaves it behind
+    monkeypatch.chdir(tmp_path)
+    return champion.project
+
+
+def evaluations(project: Project) -> list[Run]:
+    return [run for run in project.runs("pneumonia") if run.data.tags["step"] == "evaluate"]
+
+
+# --- register
+
+
+def test_without_a_training_there_is_nothing_to_register(champion: Champion) -> None:
+    error = champion.said["refused"]
+    assert "error: no finished training for pneumonia; run `python -m secondread train --task pneumonia` first" in error
+
+
+def test_the_first_that_beats_the_prior_is_champion(champion: Champion) -> None:
+    version = champion.project.client.get_model_version_by_alias("pneumonia", "champion")
+    assert (int(version.version), version.run_id) == (1, champion.training.info.run_id)
+    assert champion.training.data.metrics["test/skill_low"] > 0
+    assert f"pneumonia version 1 is run {champion.training.info.run_id}; the first to beat" in champion.said["register"]
+
+
+def test_registering_again_changes_nothing(in_project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    registry(["register", "--task", "pneumonia"])
+    assert "pneumonia version 1 is run" in capsys.readouterr().out
+    assert len(in_project.client.search_model_versions("name = 'pneumonia'")) == 1
+
+
+# --- evaluate
+
+
+def test_an_evaluation_is_a_finished_run_beside_the_training(champion: Champion, evaluation: Run) -> None:
+    tags = evaluation.data.tags
+    assert evaluation.info.status == "FINISHED"
+    assert evaluation.info.experiment_id == champion.training.info.experiment_id
+    assert tags["evaluated_model"] == "models:/pneumonia@champion"
+    assert tags["evaluated_manifest_digest"] == champion.training.data.tags["manifest_digest"]
+    assert tags["manifest_digest"] != tags["evaluated_manifest_digest"]
+    assert champion.project.runs("Default")[0].data.tags["work_run_id"] == evaluation.info.run_id
+    assert not evaluation.outputs.model_outputs
+
+
+def test_an_evaluation_measures_the_test_images_of_the_other_source(champion: Champion, evaluation: Run) -> None:
+    predictions = pd.read_parquet(champion.project.artifacts(evaluation) / "predictions.parquet")
+    assert len(predictions) == round(0.2 * PATIENTS)
+    assert set(predictions["split"]) == {"test"}
+    assert list(predictions.columns) == [
+        *("image_key", "patient_key", "split", "fold", "label_pneumonia", "probability_pneumonia")
+    ]
+    assert evaluation.data.metrics["test/auroc"] > 0.9  # an easy source
+    assert {"figures/roc.png", "figures/gallery.png"} <= champion.project.files(evaluation)
+
+
+def test_every_image_can_be_measured_also_when_none_is_positive(in_project: Project, tmp_path: Path) -> None:
+    healthy = write_easy_source(tmp_path / "healthy", seed=3, ill=0)
+    secondread(["evaluate", "--data", str(healthy), "--split", "all"])
+    run = evaluations(in_project)[0]
+    assert run.info.status == "FINISHED"
+    assert len(pd.read_parquet(in_project.artifacts(run) / "predictions.parquet")) == PATIENTS
+    assert "test/specificity" in run.data.metrics
+    assert "test/auroc" not in run.data.metrics
+
+
+def test_the_training_images_of_the_source_are_evaluated_as_the_training_predicted(
+    in_project: Project, champion: Champion
+) -> None:
+    secondread(["evaluate", "--data", str(champion.source)])
+    again = pd.read_parquet(in_project.artifacts(evaluations(in_project)[0]) / "predictions.parquet")
+    first = pd.read_parquet(in_project.artifacts(champion.training) / "predictions.parquet")
+    both = again.merge(first, on=["image_key", "patient_key", "split"], suffixes=("", "_first"), validate="1:1")
+    assert len(both) == len(again)
+    assert ((both["probability_pneumonia"] - both["probability_pneumonia_first"]).abs() <= 1e-5).all()
+
+
+def test_a_source_or_model_of_another_task_is_refused(
+    in_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        secondread(["evaluate", "--task", "hemorrhage", "--model_uri", "models:/pneumonia@champion"])
+    said = capsys.readouterr().err
+    assert "error: models:/pneumonia@champion: a model for pneumonia; use --task pneumonia" in said
+
+
+# --- nobody's name
+
+
+def test_no_name_of_a_folder_or_file_reaches_mlflow_or_the_log(champion: Champion, evaluation: Run) -> None:
+    names = {path.name for root in (champion.source, champion.other) for path in root.glob("*/*")}
+    names |= {path.stem for root in (champion.source, champion.other) for path in root.glob("*/*/*.jpg")}
+    assert len(names) == 4 * PATIENTS
+    assert not traces(names | {"Mustermann", "Erika"}, champion.project, champion.said.values())
+
+
+# --- predict
+
+
+def test_files_are_answered_on_the_terminal_a_line_each(champion: Champion, tmp_path: Path) -> None:
+    ill, well = (next(champion.other.glob(f"{name}/*/*.jpg")) for name in ("pneumonia", "normal"))
+    garbage = tmp_path / "letter.jpg"
+    garbage.write_text("a letter, not an image")
+    done = champion.project.secondread("predict", str(ill), str(garbage), str(well))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{ill}: pneumonia 0.")
+    assert lines[0].endswith(" POSITIVE")
+    assert lines[1] == f"{garbage}: rejected: the file is neither DICOM nor JPEG nor PNG"
+    assert lines[2].startswith(f"{well}: pneumonia 0.")
+    assert not lines[2].endswith(" POSITIVE")
+
+
+def test_an_operating_point_that_the_model_lacks_is_refused(champion: Champion) -> None:
+    image = next(champion.other.glob("normal/*/*.jpg"))
+    done = champion.project.secondread("predict", str(image), "--operating_point", "sensitive")
+    assert done.returncode == 1
+    assert "\noperating_point=sensitive: this model has balanced\nerror: the model did not answer" in done.stderr
+    assert "Traceback" not in done.stderr
