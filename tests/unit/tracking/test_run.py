@@ -243,11 +243,19 @@ def test_of_two_equal_commands_at_the_same_moment_one_works(tracked: MlflowClien
     assert [run.info.status for run in runs(tracked)] == ["FINISHED"]
 
 
+@pytest.fixture
+def python_handlers() -> Iterator[None]:
+    """Python's own handling of ctrl-C, which a shell switches off for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)], ids=["SIGTERM", "ctrl-C"]
 )
 def test_a_signal_ends_a_run_as_killed_and_the_same_command_continues_it(
-    tracked: MlflowClient, number: signal.Signals, raised: type[BaseException]
+    tracked: MlflowClient, number: signal.Signals, raised: type[BaseException], python_handlers: None
 ) -> None:
     handler = signal.getsignal(number)
     made: list[Run] = []
