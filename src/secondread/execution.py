@@ -57,6 +57,7 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
         return
     # A forked child would inherit TensorFlow's and MLflow's threads and locks; a fork server never has them.
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])  # imported once, not once a worker
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_map) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:

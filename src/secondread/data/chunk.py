@@ -1,6 +1,7 @@
 """A chunk: consecutive files that one worker preprocesses into one shard and its table of rows."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -66,10 +67,12 @@ def write_chunk(chunk: Chunk) -> None:
         pixels.extend([] if stored is None else [stored])
     shape = (0, chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
     stack = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
-    with write_aside(chunk.pixels_file) as aside, aside.open("wb") as file:
-        np.save(file, stack)
+    shard = BytesIO()
+    np.save(shard, stack)
+    with write_aside(chunk.pixels_file) as aside:
+        aside.write_bytes(shard.getbuffer())
     table = pd.DataFrame(rows, columns=["image_key", "rule", "reason", "thumbnail"])
-    table["digest"] = sha256_of(chunk.pixels_file.read_bytes())
+    table["digest"] = sha256_of(shard.getbuffer())
     with write_aside(chunk.rows_file) as aside:
         table.to_parquet(aside)
 
@@ -83,4 +86,5 @@ def _preprocess_file(path: Path, preprocess: Preprocess) -> tuple[tuple[str, str
         pixels = preprocess.pixels(data)
     except ImageRejected as rejected:
         return (sha256_of(data), rejected.rule, rejected.reason, b""), None
-    return (sha256_of(data), "", "", thumbnail(pixels).tobytes()), preprocess.stored(pixels)
+    stored = preprocess.stored(pixels)
+    return (sha256_of(data), "", "", thumbnail(stored).tobytes()), stored

@@ -169,6 +169,8 @@ def thumbnail(pixels: UInt8Image) -> UInt8Image:
         uint8, shape (32, 32), the mean of the channels.
     """
     small = _resize(pixels, _THUMBNAIL, _THUMBNAIL)
+    if small.shape[-1] == 1:
+        return small[..., 0]
     gray: UInt8Image = np.rint(small.mean(axis=-1)).astype(np.uint8)
     return gray
 
