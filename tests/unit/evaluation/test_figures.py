@@ -251,7 +251,7 @@ def test_a_label_without_both_classes_leaves_figures_that_can_be_drawn(value: fl
         right_and_wrong(alone, _pixels(), "any", 0.4),
     ):
         figure.draw_without_rendering()
-        assert figure.axes
+        assert figure.axes or figure.texts  # no image at all still has its heading
 
 
 def test_without_a_positive_decision_no_precision_is_marked() -> None:
