@@ -31,12 +31,11 @@ QUICK: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-def assert_served_as_predicted(
-    project: Project, task: str, sources: list[Path], python: Path, folder: Path, count: int = 16
-) -> None:
+def assert_served_as_predicted(project: Project, task: str, sources: list[Path], python: Path, folder: Path) -> None:
     """The newest run's model answers raw files as its `predictions.parquet` says."""
     run = next(run for run in project.runs(task) if run.data.tags["step"] == "train")
-    rows = pd.read_parquet(project.artifacts(run) / "predictions.parquet").sample(count, random_state=0)
+    predictions = pd.read_parquet(project.artifacts(run) / "predictions.parquet")
+    rows = predictions.sample(min(16, len(predictions)), random_state=0)
     suffixes = (".dcm", ".jpeg", ".jpg")
     files = [path for source in sources for path in source.rglob("*.*") if path.suffix in suffixes]
     by_key = {sha256_of(path.read_bytes()): path for path in files}
