@@ -221,9 +221,9 @@ def test_a_task_that_does_not_exist_is_refused_with_those_that_do() -> None:
 def test_a_configuration_does_not_change() -> None:
     config = load_config("pneumonia", {})
     with pytest.raises(ValidationError, match="frozen"):
-        config.train.epochs = 3  # type: ignore[misc]
+        config.train.epochs = 3  # type: ignore[misc]  # the test is that it is refused
     with pytest.raises(ValidationError, match="frozen"):
-        config.task = "hemorrhage"  # type: ignore[misc]
+        config.task = "hemorrhage"  # type: ignore[misc]  # the test is that it is refused
 
 
 @pytest.mark.parametrize("model", ["chest_cnn", "separable_cnn"])

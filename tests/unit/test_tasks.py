@@ -48,4 +48,4 @@ def test_the_primary_label_is_one_of_the_labels() -> None:
 
 def test_a_task_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load_task("pneumonia").primary = "other"  # type: ignore[misc]
+        load_task("pneumonia").primary = "other"  # type: ignore[misc]  # the test is that it is refused

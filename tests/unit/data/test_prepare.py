@@ -41,7 +41,7 @@ def settings(data: Path | str, task: str = "pneumonia", **others: object) -> Run
 
 
 def ready(data: Path | str, home: Path, **others: object) -> Prepared:
-    return prepare(settings(data, **others), home, say=lambda line: None)  # type: ignore[arg-type]
+    return prepare(settings(data, **others), home, say=lambda line: None)  # type: ignore[arg-type]  # settings as they come
 
 
 def write_png(path: Path, seed: int) -> None:
@@ -362,7 +362,7 @@ def test_two_processes_do_not_make_the_same_phantom(
     def write(*arguments: object) -> None:
         begun.append(arguments)
         waits.wait(20)
-        write_phantom(*arguments)  # type: ignore[arg-type]
+        write_phantom(*arguments)  # type: ignore[arg-type]  # passed on as they came
 
     def say(line: str) -> None:
         if line.startswith("another process is making these"):
