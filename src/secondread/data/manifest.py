@@ -11,11 +11,18 @@ from secondread.data.patient_key import patient_key
 from secondread.errors import SourceError
 
 COLUMNS = ("image_key", "path", "patient_key", "study_key", "series_key", "order", "group", "split", "given")
+_SHARED = ("image_key", "patient_key", "study_key", "series_key", "order", "split")
+_FEWEST_PATIENTS = 5  # of a subgroup that is named: a smaller cell of a published table can identify someone
 
 
 def label_columns(frame: pd.DataFrame) -> list[str]:
     """The label columns of entries or of a manifest, in the task's order: the primary label first."""
     return [column for column in frame.columns if column.startswith("label_")]
+
+
+def subgroup_columns(frame: pd.DataFrame) -> list[str]:
+    """The subgroup columns of entries or of a manifest, in alphabetical order; a source may know of none."""
+    return sorted(column for column in frame.columns if column.startswith("subgroup_"))
 
 
 def make_manifest(entries: pd.DataFrame, groups: NDArray[np.int64], secret: bytes) -> pd.DataFrame:
@@ -26,8 +33,8 @@ def make_manifest(entries: pd.DataFrame, groups: NDArray[np.int64], secret: byte
         groups: near-duplicate group of each row, shape (n,), from `audit.near_duplicate_groups`.
         secret: from `patient_key.load_secret`.
     Returns:
-        `COLUMNS`, then the label columns. An image of unknown patient is a patient of its own; unknown study and series
-        have the key "". `given` says that the split is the source's own.
+        `COLUMNS`, then the label and the subgroup columns. An image of unknown patient is a patient of its own; unknown
+        study and series have the key "". `given` says that the split is the source's own.
     Raises:
         SourceError: a label is other than 1, 0 and NaN.
     """
@@ -45,7 +52,30 @@ def make_manifest(entries: pd.DataFrame, groups: NDArray[np.int64], secret: byte
             "given": entries["split"] != "",
         }
     )
-    return pd.concat([manifest, entries[label_columns(entries)].astype(np.float64)], axis=1).reset_index(drop=True)
+    labels = entries[label_columns(entries)].astype(np.float64)
+    subgroups = entries[subgroup_columns(entries)].astype(str)
+    return pd.concat([manifest, labels, subgroups], axis=1).reset_index(drop=True)
+
+
+def shareable(manifest: pd.DataFrame) -> pd.DataFrame:
+    """What a run tells of its images: no path, and no subgroup of so few patients that it could point at one.
+
+    Args:
+        manifest: split; `fold` is -1 where it has none.
+    Returns:
+        image_key, patient_key, study_key, series_key, order, split, fold, label columns, subgroup columns; a row an
+        image, in the manifest's order. A subgroup of fewer than 5 patients is "" (unknown).
+    """
+    fold = manifest["fold"] if "fold" in manifest else pd.Series(-1, manifest.index, dtype=np.int64)
+    shared = manifest[list(_SHARED)].assign(fold=fold.astype(np.int64))
+    subgroups = {column: _without_small(manifest, column) for column in subgroup_columns(manifest)}
+    return pd.concat([shared, manifest[label_columns(manifest)]], axis=1).assign(**subgroups).reset_index(drop=True)
+
+
+def _without_small(manifest: pd.DataFrame, column: str) -> pd.Series:
+    named = manifest[column].fillna("").astype(str)
+    patients = manifest["patient_key"].groupby(named).transform("nunique")
+    return named.where(patients >= _FEWEST_PATIENTS, "")
 
 
 def check_labels(frame: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -5,7 +5,15 @@ import pandas as pd
 import pytest
 from data_frames import SECRET, make_entries, manifest_of
 
-from secondread.data.manifest import COLUMNS, check_labels, label_columns, make_manifest, manifest_digest
+from secondread.data.manifest import (
+    COLUMNS,
+    check_labels,
+    label_columns,
+    make_manifest,
+    manifest_digest,
+    shareable,
+    subgroup_columns,
+)
 from secondread.data.patient_key import patient_key
 from secondread.errors import SourceError
 
@@ -75,3 +83,33 @@ def test_the_digest_changes_with_what_a_figure_depends_on(changed: pd.DataFrame)
     assert manifest_digest(make_manifest(entries, np.arange(3), SECRET)) != manifest_digest(
         make_manifest(changed, np.arange(len(changed)), SECRET)
     )
+
+
+def test_subgroups_follow_the_labels_and_stay_out_of_the_digest() -> None:
+    entries = make_entries(["a", "b"], [1, 0])
+    told = make_manifest(entries.assign(subgroup_sex=["F", ""]), np.arange(2), SECRET)
+    assert list(told) == [*COLUMNS, "label_pneumonia", "subgroup_sex"]
+    assert subgroup_columns(told) == ["subgroup_sex"]
+    assert manifest_digest(told) == manifest_digest(make_manifest(entries, np.arange(2), SECRET))
+
+
+def test_what_is_shared_has_no_path_and_a_row_an_image() -> None:
+    manifest = manifest_of(["a", "b", "b"], [1, 0, NAN], ["train", "test", "test"])
+    shared = shareable(manifest)
+    keys = ["image_key", "patient_key", "study_key", "series_key"]
+    assert list(shared) == [*keys, "order", "split", "fold", "label_pneumonia"]
+    assert shared["image_key"].tolist() == manifest["image_key"].tolist()
+    assert shared["fold"].tolist() == [-1, -1, -1]
+
+
+def test_what_is_shared_keeps_the_folds() -> None:
+    assert shareable(manifest_of(["a", "b"], [1, 0]).assign(fold=[1, 0]))["fold"].tolist() == [1, 0]
+
+
+def test_a_subgroup_of_fewer_than_five_patients_is_not_shared() -> None:
+    patients = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "i"]  # five women, four men of whom one has two images
+    sex = ["F"] * 5 + ["M"] * 5
+    told = manifest_of(patients, [1] * 10).assign(subgroup_sex=sex, subgroup_age=["", *["40-64"] * 9])
+    shared = shareable(told)
+    assert shared["subgroup_sex"].tolist() == ["F"] * 5 + [""] * 5
+    assert shared["subgroup_age"].tolist() == ["", *["40-64"] * 9]
