@@ -87,6 +87,15 @@ def delong_interval(truth: ArrayLike, probabilities: ArrayLike) -> Estimate:
     return Estimate(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
 
+def owners(patients: ArrayLike) -> IntArray:
+    """Number the patients from 0, shape (n,); rows with none ("" or null) are patients of their own."""
+    keys = pd.Series(np.asarray(patients, dtype=object))
+    unknown = keys.isna() | (keys == "")
+    owner = pd.factorize(keys.where(~unknown))[0].astype(np.int64)  # -1 where unknown
+    owner[unknown] = owner.max(initial=-1) + 1 + np.arange(unknown.sum())
+    return owner
+
+
 def clustered_bootstrap(patients: ArrayLike, statistic: Statistic, seed: int, resamples: int = RESAMPLES) -> FloatArray:
     """Compute statistics on resamples of whole patients, drawn with replacement.
 
@@ -99,7 +108,7 @@ def clustered_bootstrap(patients: ArrayLike, statistic: Statistic, seed: int, re
         shape (resamples, k), NaN where a resample leaves the statistic undefined.
     Source: Field and Welsh, JRSS B 69 (2007) 369 (the cluster bootstrap).
     """
-    owner = _owners(patients)
+    owner = owners(patients)
     count = int(owner.max()) + 1
     generator = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // len(owner))
@@ -115,14 +124,6 @@ def percentile_interval(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
         if len(defined):
             low[column], high[column] = np.quantile(defined, [0.025, 0.975])
     return low, high
-
-
-def _owners(patients: ArrayLike) -> IntArray:
-    keys = pd.Series(np.asarray(patients, dtype=object))
-    unknown = keys.isna() | (keys == "")
-    owner = pd.factorize(keys.where(~unknown))[0].astype(np.int64)  # -1 where unknown
-    owner[unknown] = owner.max(initial=-1) + 1 + np.arange(unknown.sum())
-    return owner
 
 
 def _drawn(generator: np.random.Generator, resamples: int, patients: int) -> FloatArray:
