@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from secondread.errors import TrackingError
+from secondread.errors import RegistryError
 from secondread.storage import sha256_of
 
 FILE = "decision.json"
@@ -144,9 +144,9 @@ def read_decision(text: str) -> Decision:
     """Read what `Decision.text` wrote.
 
     Raises:
-        TrackingError: it is not a decision of format 1.
+        RegistryError: it is not a decision of format 1.
     """
     try:
         return Decision.model_validate_json(text)
     except ValidationError:
-        raise TrackingError(f"{FILE}: not a decision that this version reads; update Second Read") from None
+        raise RegistryError(f"{FILE}: not a decision that this version reads; update Second Read") from None

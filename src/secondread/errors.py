@@ -33,6 +33,10 @@ class TrackingError(SecondReadError):
     """A run, experiment or model is not in the tracking store as needed."""
 
 
+class RegistryError(SecondReadError):
+    """A model cannot be promoted, rolled back or deleted as asked, or the history does not hold."""
+
+
 class ImageRejected(SecondReadError):
     """One image cannot be used; its neighbours can.
 

@@ -132,18 +132,18 @@ def open_run(
     client = connect()
     launcher = take_launcher(os.environ)
     with lock_of("opening"):
-        experiment_id = parent.experiment_id if parent else _experiment(client, config.task, launcher)
+        experiment_id = parent.experiment_id if parent else experiment_of(client, config.task, launcher)
         sweep(client, {experiment_id} | ({launcher.experiment_id} if launcher.experiment_id else set()))
     identity = {"step": step, "task": config.task, "model": config.model.name, "config_digest": _digest(config)}
     identity |= dict(tags or {}) | ({"mlflow.parentRunId": parent.id} if parent else {})
-    with held(client, launcher), _interruptible():
+    with held(client, launcher), interruptible():
         try:
             data = prepare()
         except BaseException as error:
             failed = client.create_run(experiment_id, tags=identity).info.run_id
             _log_config(client, failed, config)
             link(client, launcher, failed)
-            _end(client, failed, error)
+            end_with(client, failed, error)
             raise
         identity |= {"manifest_digest": data.manifest_digest, "store_digest": data.store_digest}
         name = f"{config.model.name} on {data.name}"
@@ -156,7 +156,7 @@ def open_run(
             _log_data(client, run.id, data)
             yield run, data
         except BaseException as error:
-            _end(client, run.id, error)
+            end_with(client, run.id, error)
             raise
         else:
             client.set_terminated(run.id, "FINISHED")
@@ -170,7 +170,7 @@ class _Terminated(BaseException):
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let SIGTERM end the work like ctrl-C does, with the run's status set."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -188,7 +188,12 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _experiment(client: MlflowClient, task: str, launcher: Launcher) -> str:
+def experiment_of(client: MlflowClient, task: str, launcher: Launcher) -> str:
+    """The experiment that a task's runs belong to, made at first use.
+
+    Raises:
+        TrackingError: it was deleted.
+    """
     name = launcher.experiment_name(client) or os.environ.get("MLFLOW_EXPERIMENT_NAME", task)
     # Not `mlflow.set_experiment`: it would put every later run of this process there, whatever its task.
     found = client.get_experiment_by_name(name)
@@ -261,7 +266,8 @@ def _log_data(client: MlflowClient, run_id: str, data: Described) -> None:
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train")])])
 
 
-def _end(client: MlflowClient, run_id: str, error: BaseException) -> None:
+def end_with(client: MlflowClient, run_id: str, error: BaseException) -> None:
+    """End a run whose work an error ended: FAILED, or KILLED when it was interrupted."""
     interrupted = not isinstance(error, Exception)
     client.set_tag(run_id, "error", type(error).__name__)
     client.set_terminated(run_id, "KILLED" if interrupted else "FAILED")

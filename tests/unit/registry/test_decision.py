@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from registry.decision import Compared, Decision, GateResult, Judged, read_decision
-from secondread.errors import TrackingError
+from secondread.errors import RegistryError
 
 
 def decision(number: int = 2, reason: str = "better") -> Decision:
@@ -75,5 +75,5 @@ def test_a_candidate_names_the_gates_that_it_failed() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', "[]"])
 def test_what_is_no_decision_is_refused(text: str) -> None:
-    with pytest.raises(TrackingError, match="not a decision that this version reads; update Second Read"):
+    with pytest.raises(RegistryError, match="not a decision that this version reads; update Second Read"):
         read_decision(text)
