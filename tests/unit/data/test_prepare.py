@@ -256,6 +256,19 @@ def test_an_evaluation_set_is_the_test_and_everything_else_learns(home: Path, wo
         assert np.array_equal(data.pixels.take(np.array([row]))[0], pixels)
 
 
+def test_subgroups_that_one_of_two_sources_knows_are_unknown_of_the_other(home: Path, workplace: Path) -> None:
+    folder = write_folders(workplace / "folder")
+    apart = write_table(workplace / "apart", [0, 1] * 5, seed=1000)
+    lines = (apart / "table.csv").read_text().splitlines()
+    (apart / "table.csv").write_text("\n".join([f"{lines[0]},sex", *(f"{line},F" for line in lines[1:])]))
+    manifest = ready(folder, home, data__evaluation=str(apart)).manifest
+    assert manifest.groupby("split")["subgroup_sex"].unique().map(list).to_dict() == {
+        "test": ["F"],
+        "train": [""],
+        "val": [""],
+    }
+
+
 def test_a_val_that_the_source_gives_stays_beside_an_evaluation_set(home: Path, workplace: Path) -> None:
     folder = write_table(workplace / "folder", [0, 1] * 20, SPLITS)
     apart = write_table(workplace / "apart", [0, 1] * 5, seed=1000)

@@ -258,6 +258,18 @@ def test_patients_too_few_to_divide_leave_a_job_that_can_go_on(tmp_path: Path) -
     assert not (tmp_path / "store" / "store.json").exists()
 
 
+def test_subgroups_come_back_and_make_another_store(tmp_path: Path) -> None:
+    for number in range(12):
+        write_png(tmp_path / f"own/{number}.png", np.random.default_rng(number))
+    rows = [f"{number}.png,{number % 2}" for number in range(12)]
+    (tmp_path / "own/table.csv").write_text("\n".join(["path,pneumonia", *rows]))
+    without = plan_digest(index_of(tmp_path / "own"), TASK.name, form(), SECRET)
+    (tmp_path / "own/table.csv").write_text("\n".join(["path,pneumonia,age", *(f"{row},70" for row in rows)]))
+    assert plan_digest(index_of(tmp_path / "own"), TASK.name, form(), SECRET) != without
+    build(index_of(tmp_path / "own"), tmp_path / "store")
+    assert set(open_store(tmp_path / "store").manifest["subgroup_age"]) == {"65+"}
+
+
 def test_nothing_in_a_store_tells_a_patients_name(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     lines = ["path,patient,study,series,pneumonia"]

@@ -50,6 +50,13 @@ def test_ids_that_are_no_uids_come_back_as_they_were(write: Any) -> None:
     assert (header.series_uid, header.sop_uid) == ("ID_0000cccc", "ID_0000dddd")
 
 
+def test_sex_and_age_come_back_and_are_left_out_where_nobody_gives_them() -> None:
+    told, untold = read_header(ct(sex="F", age="044Y")), read_header(ct())
+    assert (told.sex, told.age) == ("F", "044Y")
+    assert (untold.sex, untold.age) == ("", "")
+    assert "PatientSex" not in parsed(ct())
+
+
 def test_hounsfield_units_come_back_as_they_were() -> None:
     picture = read_dicom(ct())
     assert (picture.unit, picture.modality, str(picture.values.dtype)) == ("HU", "CT", "int16")

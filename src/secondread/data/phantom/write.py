@@ -125,6 +125,7 @@ def _identifier(*parts: object) -> str:
 
 def _to_dicom(series: CtSeries, index: int, seed: int, number: int) -> bytes:
     shown = series.slices[index]
+    sex, age = _person(seed, number)
     return write_ct(
         shown.hounsfield,
         patient_id=f"PHANTOM-{_number(seed, number):04d}",
@@ -135,7 +136,15 @@ def _to_dicom(series: CtSeries, index: int, seed: int, number: int) -> bytes:
         position=shown.position,
         spacing=(series.spacing, series.spacing),
         thickness=series.thickness,
+        sex=sex,
+        age=age,
     )
+
+
+def _person(seed: int, number: int) -> tuple[str, str]:
+    """A patient's sex and age in DICOM's words, drawn from a stream of their own: no image depends on them."""
+    rng = np.random.default_rng(np.random.SeedSequence((seed, number, 1)))
+    return str(rng.choice(("F", "M"))), f"{rng.integers(5, 96):03d}Y"
 
 
 def _ct_example(seed: int) -> bytes:

@@ -1,8 +1,11 @@
 """CT-ICH: `hemorrhage_diagnosis.csv` and `Patients_CT/<patient>/brain/<slice>.jpg`, windowed 8-bit slices.
 
+Sex and age come from `patient_demographics.csv` where it is there.
+
 Source: Hssayeni, PhysioNet, doi:10.13026/w8q8-ky94, version 1.0.0.
 """
 
+import csv
 import re
 from pathlib import Path
 
@@ -13,9 +16,11 @@ from secondread.data.sources.index import Index, make_index
 from secondread.data.sources.label_csv import columns_of, drop_repeats, read_numbers, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import Listing, list_files, put_aside, subfolders, without_label
+from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.tasks import Task
 
 _TABLE = "hemorrhage_diagnosis.csv"
+_DEMOGRAPHICS = "patient_demographics.csv"
 _COLUMNS = {"patientnumber", "slicenumber", "no_hemorrhage"}
 _SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 _SLICE = re.compile(r"(?:.*/)?(\d{1,9})/brain/(\d{1,9})\.jpe?g", re.IGNORECASE)
@@ -40,6 +45,11 @@ class CtIch:
         folder = subfolders(root).get("patients_ct")
         listing = list_files(root, folder) if folder else Listing((), ())
         files = {(int(match[1]), int(match[2])): path for path in listing.regular if (match := _SLICE.fullmatch(path))}
+        sex, age = _sex_and_age(root / _DEMOGRAPHICS)
+        rows = rows.assign(
+            subgroup_sex=[sex.get(patient, "") for patient in rows["patient"]],
+            subgroup_age=[age.get(patient, "") for patient in rows["patient"]],
+        )
         slices = list(zip(rows["patient"], rows["order"], strict=True))
         rows = rows.assign(
             path=[files.get(slice_, "") for slice_ in slices], patient="ct_ich " + rows["patient"].astype(str)
@@ -69,3 +79,20 @@ def _read(root: Path) -> pd.DataFrame:
     for name in present:
         rows[f"label_{name}"] = read_labels(table[name], f"{root}: {name}")
     return drop_repeats(rows, ["patient", "order"], root)
+
+
+def _sex_and_age(table: Path) -> tuple[dict[int, str], dict[int, str]]:
+    """Sex and age band by patient number; empty where the table is not there or is another one.
+
+    Its header spans two lines and its rows differ in length, so its first three columns are read by place: patient
+    number, age in years, gender.
+    """
+    if not table.is_file():
+        return {}, {}
+    try:
+        with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            rows = [row for row in csv.reader(lines) if len(row) > 2 and re.fullmatch(r"[0-9]{1,9}", row[0].strip())]
+    except csv.Error:
+        return {}, {}
+    sex = {int(row[0]): sex_of(row[2]) for row in rows}
+    return sex, {int(row[0]): age_band(row[1]) for row in rows}

@@ -7,20 +7,28 @@ import numpy as np
 import pandas as pd
 
 from secondread.data.sources.listing import put_aside
+from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import ImageRejected
 from secondread.execution import map_in_processes
 from secondread.imaging.dicom.read import Header, read_header
 from secondread.imaging.limits import MOST_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _PREFIX = 1 << 16
 _RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
+_COLUMNS: "Mapping[str, Callable[[Header], str]]" = {
+    "patient": lambda header: header.patient_id,
+    "study": lambda header: header.study_uid,
+    "series": lambda header: header.series_uid,
+    "subgroup_sex": lambda header: sex_of(header.sex),
+    "subgroup_age": lambda header: age_band(header.age),
+}
 
 
 def with_headers(rows: pd.DataFrame, root: Path, workers: int | None) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Fill patient, study, series and order of DICOM images where the source does not know them.
+    """Fill patient, study, series, order, sex and age band of DICOM images where the source does not know them.
 
     Args:
         rows: has `path`; may have the other columns.
@@ -74,8 +82,8 @@ def _from_prefix(start: bytes) -> Header | None:
 
 def _filled(rows: pd.DataFrame, headers: "Sequence[Header | None]") -> pd.DataFrame:
     filled = rows.copy()
-    for column, field in (("patient", "patient_id"), ("study", "study_uid"), ("series", "series_uid")):
-        told = pd.Series([getattr(header, field) if header else "" for header in headers], rows.index, dtype=str)
+    for column, tell in _COLUMNS.items():
+        told = pd.Series([tell(header) if header else "" for header in headers], rows.index, dtype=str)
         filled[column] = told if column not in rows else rows[column].where(rows[column] != "", told)
     order = pd.Series([header.order if header else np.nan for header in headers], rows.index, dtype=np.float64)
     filled["order"] = order if "order" not in rows else rows["order"].fillna(order)

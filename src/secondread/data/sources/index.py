@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from secondread.config import Unit, Window
+from secondread.data.manifest import subgroup_columns
 from secondread.data.sources.labels import complete_labels
 from secondread.data.sources.listing import put_aside as put_aside_rows
 from secondread.errors import SourceError
@@ -25,7 +26,8 @@ class Index:
         root: the folder that paths are relative to.
         entries: a row per image: path (posix), patient, study, series (as the source writes them, "" unknown), order
             (of a slice in its series, NaN unknown), split (`train`, `val` or `test` where the source gives it, or ""),
-            then a `label_<label>` column per label of the task (1, 0, NaN unknown). Sorted by path.
+            then a `label_<label>` column per label of the task (1, 0, NaN unknown), then a `subgroup_<name>` column
+            (text, "" unknown) per subgroup that the source knows of any image. Sorted by path.
         put_aside: a row per file or label that is not used: path, rule, reason.
         unit: HU when every image is a CT DICOM, display otherwise.
         display_window: what a CT DICOM sent to a model of unit display is shown with.
@@ -107,7 +109,16 @@ def _complete(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     }
     columns["order"] = rows["order"].astype(np.float64) if "order" in rows else np.nan
     entries = pd.DataFrame(columns)[["path", "patient", "study", "series", "order", "split"]]
-    return pd.concat([entries, labels], axis=1).sort_values("path", kind="stable").reset_index(drop=True)
+    return (
+        pd.concat([entries, labels, _known_subgroups(rows)], axis=1)
+        .sort_values("path", kind="stable")
+        .reset_index(drop=True)
+    )
+
+
+def _known_subgroups(rows: pd.DataFrame) -> pd.DataFrame:
+    subgroups = rows[subgroup_columns(rows)].fillna("").astype(str)
+    return subgroups.loc[:, (subgroups != "").any()]
 
 
 def _counts(entries: pd.DataFrame, task: Task) -> list[str]:
@@ -115,10 +126,12 @@ def _counts(entries: pd.DataFrame, task: Task) -> list[str]:
     splits = {str(split): len(rows) for split, rows in entries.groupby("split") if split}
     given = f"; given splits: {', '.join(f'{name} {count:,}' for name, count in splits.items())}" if splits else ""
     patients = entries.loc[entries["patient"] != "", "patient"].nunique()
+    subgroups = ", ".join(column.removeprefix("subgroup_") for column in subgroup_columns(entries))
     return [
         f"{len(entries):,} images ({int((primary == 1).sum()):,} with {task.primary}, "
         f"{int((primary == 0).sum()):,} without, {int(primary.isna().sum()):,} unknown), "
-        f"{f'{patients:,} patients' if patients else 'patients unknown: every image counts as one'}{given}"
+        f"{f'{patients:,} patients' if patients else 'patients unknown: every image counts as one'}{given}",
+        *([f"subgroups known: {subgroups}"] if subgroups else []),
     ]
 
 

@@ -72,6 +72,12 @@ def patient_of(name: str, split: str) -> str:
     return normal[1].lower() if normal else ""
 
 
+def cause_of(name: str) -> str:
+    """Which germ a file name tells, `bacteria` or `virus`; "" of a normal chest."""
+    person = _PERSON.match(name)
+    return person[2].lower() if person else ""
+
+
 def _rows(paths: tuple[str, ...], depth: int, split: str, namespace: str) -> tuple[pd.DataFrame, list[str]]:
     """Rows of the files in class folders, which lie `depth` folders below the root, and the other files."""
     parts = [(path, PurePosixPath(path).parts) for path in paths]
@@ -81,6 +87,7 @@ def _rows(paths: tuple[str, ...], depth: int, split: str, namespace: str) -> tup
             "path": [path for path, _ in labelled],
             "patient": [patient_of(part[-1], namespace) for _, part in labelled],
             "split": split,
+            "subgroup_cause": [cause_of(part[-1]) for _, part in labelled],
             "label_pneumonia": [_CLASSES[part[depth].lower()] for _, part in labelled],
         }
     )

@@ -1,6 +1,7 @@
 """A table of your own: a CSV with `path`, a column per label, and perhaps patient, study, series, split and order.
 
 Labels are 1, 0 or empty for unknown; columns are named by label or `label_<label>`; paths are relative to the table.
+`sex`, `age` (in years) and any column `subgroup_<name>` tell the subgroups that a model's figures are looked at for.
 """
 
 import stat
@@ -9,15 +10,18 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from secondread.config import WINDOWS
+from secondread.data.manifest import subgroup_columns
 from secondread.data.sources.headers import with_headers
 from secondread.data.sources.index import Index, make_index, unit_of
 from secondread.data.sources.label_csv import columns_of, csv_files, drop_repeats, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, without_label
+from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import SourceError
 from secondread.tasks import Task, load_task, task_names
 
 _TEXTS = ("patient", "study", "series")
+_COARSE = {"sex": sex_of, "age": age_band}
 _SPLITS = {"": "", "train": "train", "val": "val", "validation": "val", "test": "test"}
 _REASONS = {
     "missing_file": "the table's path is no file",
@@ -72,7 +76,16 @@ def _read(root: Path, table: Path, task: Task) -> pd.DataFrame:
         rows["split"] = _splits(read["split"], root)
     if "order" in read:
         rows["order"] = _orders(read["order"], root)
-    return rows
+    return rows.assign(**_subgroups(read))
+
+
+def _subgroups(read: pd.DataFrame) -> dict[str, pd.Series]:
+    """Subgroups as the table has them; sex and age no finer than sources tell them."""
+    told = {name: read[name] for name in subgroup_columns(read)}
+    for name, coarse in _COARSE.items():
+        spelt = [column for column in (f"subgroup_{name}", name) if column in read]
+        told |= {f"subgroup_{name}": read[column].map(coarse) for column in spelt[:1]}
+    return told
 
 
 def _splits(texts: pd.Series, root: Path) -> pd.Series:

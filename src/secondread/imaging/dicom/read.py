@@ -46,6 +46,8 @@ _HEADER_TAGS = [
     "SeriesInstanceUID",
     "SOPInstanceUID",
     "Modality",
+    "PatientSex",
+    "PatientAge",
     "ImagePositionPatient",
     "ImageOrientationPatient",
 ]
@@ -58,6 +60,8 @@ class Header:
     """Who and what an image is, in DICOM's words; an empty text where the file does not say.
 
     Args:
+        sex: Patient's Sex (0010,0040).
+        age: Patient's Age (0010,1010).
         order: millimetres along the normal of the slice, which sorts a series; NaN where the file does not say.
     """
 
@@ -66,6 +70,8 @@ class Header:
     series_uid: str
     sop_uid: str
     modality: str
+    sex: str
+    age: str
     order: float
 
 
@@ -110,8 +116,8 @@ def _read_header(data: bytes) -> Header:
         raise ImageRejected(
             "dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent"
         )
-    patient_id, study_uid, series_uid, sop_uid, modality = (_text(dcm, tag) for tag in _HEADER_TAGS[:5])
-    return Header(patient_id, study_uid, series_uid, sop_uid, modality, _order(dcm))
+    patient_id, study_uid, series_uid, sop_uid, modality, sex, age = (_text(dcm, tag) for tag in _HEADER_TAGS[:7])
+    return Header(patient_id, study_uid, series_uid, sop_uid, modality, sex, age, _order(dcm))
 
 
 def _text(dcm: Dataset, keyword: str) -> str:

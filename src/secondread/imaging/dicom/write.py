@@ -29,6 +29,8 @@ def write_ct(
     position: tuple[float, float, float],
     spacing: tuple[float, float],
     thickness: float,
+    sex: str = "",
+    age: str = "",
 ) -> bytes:
     """Make one axial CT slice as a DICOM file, as RSNA's 2019 challenge holds them.
 
@@ -39,8 +41,14 @@ def write_ct(
         position: ImagePositionPatient (0020,0032), mm.
         spacing: PixelSpacing (0028,0030), mm between rows and between columns.
         thickness: SliceThickness (0018,0050), mm.
+        sex: PatientSex (0010,0040), M, F or O; "" leaves it out.
+        age: PatientAge (0010,1010), such as 044Y; "" leaves it out.
     """
     dcm = _new_dataset(CTImageStorage, patient_id, study_uid, series_uid, sop_uid)
+    if sex:
+        dcm.PatientSex = sex
+    if age:
+        dcm.PatientAge = age
     dcm.Modality = "CT"
     dcm.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     dcm.BodyPartExamined = "HEAD"

@@ -17,7 +17,9 @@ from PIL import Image
 from secondread.data.phantom import write
 from secondread.data.phantom.bleeds import BLEEDS
 from secondread.data.phantom.write import phantom_image, write_phantom
+from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import ConfigError
+from secondread.imaging.dicom.read import read_header
 from secondread.storage import sha256_of
 from secondread.tasks import Task, load_task
 
@@ -94,6 +96,16 @@ def test_rsna_slices_of_a_patient_share_a_series_and_say_that_they_are_synthetic
     assert {patient for patient, _ in heights} == {f"PHANTOM-{number:04d}" for number in range(30_001, 30_007)}
     assert len(heights) == 6
     assert all(len(set(positions)) == len(positions) >= 9 for positions in heights.values())
+
+
+def test_rsna_slices_tell_one_sex_and_one_age_a_patient(written: Callable[[str], Path]) -> None:
+    said = defaultdict(set)
+    for path in written("hemorrhage").glob("stage_2_train/*.dcm"):
+        header = read_header(path.read_bytes())
+        said[header.patient_id].add((sex_of(header.sex), age_band(header.age)))
+    assert all(len(told) == 1 and "" not in next(iter(told)) for told in said.values())
+    assert len({sex for told in said.values() for sex, _ in told}) == 2
+    assert len({band for told in said.values() for _, band in told}) > 1
 
 
 def test_kermany_has_its_folders_and_names(written: Callable[[str], Path]) -> None:

@@ -38,8 +38,8 @@ def write_picture(path: Path, seed: int = 0) -> None:
     assert cv2.imwrite(str(path), pixels)
 
 
-def write_ct_slice(path: Path, patient: str, height: float = 0.0, seed: int = 0) -> None:
-    """A 64x64 CT slice at a height in mm."""
+def write_ct_slice(path: Path, patient: str, height: float = 0.0, seed: int = 0, sex: str = "", age: str = "") -> None:
+    """A 64x64 CT slice at a height in mm, of a patient whose sex and age it may say."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
         write_ct(
@@ -52,6 +52,8 @@ def write_ct_slice(path: Path, patient: str, height: float = 0.0, seed: int = 0)
             position=(0.0, 0.0, height),
             spacing=(0.5, 0.5),
             thickness=5.0,
+            sex=sex,
+            age=age,
         )
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from source_folders import FOLDERS, Folder, write_picture
 
+from secondread.data.manifest import subgroup_columns
 from secondread.data.sources.detect import SOURCES, open_source
 from secondread.data.sources.index import Index
 from secondread.errors import SourceError
@@ -65,8 +66,11 @@ def test_entries_have_the_columns_types_and_order_of_an_index(layout: str, root:
     index = open_folder(layout, root)
     task = load_task(FOLDERS[layout].task)
     entries = index.entries
-    assert list(entries) == ["path", "patient", "study", "series", "order", "split", *task.label_columns]
-    texts = entries[["path", "patient", "study", "series", "split"]].to_numpy().ravel()
+    known = ["path", "patient", "study", "series", "order", "split", *task.label_columns]
+    subgroups = subgroup_columns(entries)
+    assert list(entries) == [*known, *subgroups]
+    assert (entries[subgroups] != "").any().all()
+    texts = entries[["path", "patient", "study", "series", "split", *subgroups]].to_numpy().ravel()
     assert all(isinstance(text, str) for text in texts)
     assert all(entries[name].dtype == np.float64 for name in ("order", *task.label_columns))
     assert list(entries["path"]) == sorted(entries["path"])
