@@ -17,9 +17,9 @@ SMALL = {"preprocess.size": 64, "train.epochs": 2, "train.batch_size": 16}
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory) -> NewProject:
+def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> NewProject:
     """A function that makes an empty tracking store and a home."""
-    return lambda: Project.create(tmp_path_factory.mktemp("project"))
+    return lambda: Project.create(tmp_path_factory.mktemp("project"), empty_database)
 
 
 @pytest.fixture(scope="session")

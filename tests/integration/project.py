@@ -1,6 +1,7 @@
 """The project as its user meets it: commands in processes of their own, over a tracking store of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,9 +30,10 @@ class Project:
     folder: Path
 
     @classmethod
-    def create(cls, folder: Path) -> "Project":
-        """Initialise the store; experiments are made first, so that artifacts stay out of the checkout."""
+    def create(cls, folder: Path, database: Path) -> "Project":
+        """Copy an empty store; experiments are made first, so that artifacts stay out of the checkout."""
         project = cls(folder)
+        shutil.copy(database, folder / "mlflow.db")
         for task in ("pneumonia", "hemorrhage"):
             project.client.create_experiment(task, str(folder / "artifacts" / task))
         return project
