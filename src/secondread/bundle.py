@@ -1,10 +1,10 @@
 """The model bundle: what travels from training to wherever the model answers. One `.keras` and `bundle.json`."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
@@ -12,13 +12,15 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from secondread.errors import BundleError
+from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.operating_points import OperatingPoint
 from secondread.imaging.preprocess import Preprocess
-from secondread.models.outputs import probabilities
+from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of, write_aside
 
 _DESCRIPTION = "bundle.json"
 _NETWORK = "model.keras"
+_FORMAT: Final = 2
 
 
 class BundleDescription(BaseModel):
@@ -27,7 +29,7 @@ class BundleDescription(BaseModel):
     Args:
         task_labels: every label of the task, in order; those that are not in `labels` are answered by null.
         labels: the labels that the network answers, in the order of its outputs.
-        calibration: by label, how outputs become probabilities; `none` takes them as they are.
+        calibration: by label, how the network's probabilities become those that are answered.
         prior: by label, share of the source's training images that have it, before any change of the class balance.
         figures: what was measured, by the names of the run's metrics.
         files: SHA-256 of each other file of the bundle.
@@ -35,13 +37,13 @@ class BundleDescription(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = _FORMAT
     task: str
     task_labels: tuple[str, ...]
     model: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    calibration: dict[str, Literal["none"]]
+    calibration: dict[str, Calibration]
     operating_points: tuple[OperatingPoint, ...]
     prior: dict[str, float]
     manifest_digest: str
@@ -52,7 +54,9 @@ class BundleDescription(BaseModel):
     files: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _a_point_a_label(self) -> "BundleDescription":
+    def _a_calibration_and_a_point_a_label(self) -> "BundleDescription":
+        if set(self.calibration) != set(self.labels):
+            raise ValueError(f"calibration is not given for each of {self.labels}")
         for name in self.point_names:
             if [point.label for point in self.operating_points if point.name == name] != list(self.labels):
                 raise ValueError(f"operating point {name!r} is not given for each of {self.labels}")
@@ -81,16 +85,22 @@ class ModelBundle:
     description: BundleDescription
     network: keras.Model
 
-    def answer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Give the probability of each answered label.
+    @cached_property
+    def _learner(self) -> keras.Model:
+        return learner(self.network)
+
+    def answer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Give the calibrated probability of each answered label.
 
         Args:
             pixels: from `description.preprocess`, shape (n, size, size, channels).
         Returns:
             shape (n, labels).
         """
-        outputs = self.network.predict_on_batch(pixels)
-        return np.asarray(probabilities(outputs, len(self.description.labels)), np.float32)
+        labels = self.description.labels
+        given = probabilities(self._learner.predict_on_batch(pixels), len(labels))
+        calibration = self.description.calibration
+        return np.column_stack([calibration[label].apply(given[:, place]) for place, label in enumerate(labels)])
 
 
 def save_bundle(folder: Path, description: BundleDescription, network: keras.Model) -> None:
@@ -108,16 +118,26 @@ def load_bundle(folder: Path) -> ModelBundle:
     Raises:
         BundleError: a file is missing, changed, or of a later format.
     """
+    description = verify_bundle(folder)
+    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False))
+
+
+def verify_bundle(folder: Path) -> BundleDescription:
+    """Read `bundle.json` and check the digest of every file, without loading the network.
+
+    Raises:
+        BundleError: a file is missing, changed, or of a later format.
+    """
     description = load_description(folder)
     for name, digest in ({_NETWORK: ""} | description.files).items():
         path = folder / name
         if not path.is_file() or sha256_of(path.read_bytes()) != digest:
             raise BundleError(f"{folder}: {name} is missing or not the file that was saved; log the model anew")
-    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False))
+    return description
 
 
 def load_description(folder: Path) -> BundleDescription:
-    """Read `bundle.json` alone.
+    """Read `bundle.json` alone; one of an earlier format is upgraded.
 
     Raises:
         BundleError: it is missing, damaged, or of a later format.
@@ -125,13 +145,16 @@ def load_description(folder: Path) -> BundleDescription:
     path = folder / _DESCRIPTION
     try:
         content: Any = json.loads(path.read_text())
-        if content["format"] != 1:
-            raise BundleError(f"{path}: format {content['format']!r}; this version reads format 1: update Second Read")
-        return BundleDescription.model_validate(content)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        if content["format"] not in (1, _FORMAT):
+            raise BundleError(
+                f"{path}: format {content['format']!r}; this version reads formats 1 and {_FORMAT}: update Second Read"
+            )
+        return BundleDescription.model_validate(_upgraded(content) if content["format"] == 1 else content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
         raise BundleError(f"{path}: missing or damaged; log the model anew") from None
 
 
-def no_calibration(labels: Sequence[str]) -> dict[str, Literal["none"]]:
-    """Take the network's outputs as probabilities."""
-    return dict.fromkeys(labels, "none")
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Say in the present format what format 1 said: it knew no calibration but `none`, by name."""
+    calibration = {label: {"method": method} for label, method in content["calibration"].items()}
+    return content | {"format": _FORMAT, "calibration": calibration}

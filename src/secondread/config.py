@@ -163,6 +163,13 @@ class TrainSettings(_Settings):
     seed: int = Field(0, ge=0, description="seed of weights, order and random changes")
 
 
+class OperatingPointSettings(_Settings):
+    """What a model's operating points besides `balanced` shall reach on val, for each label."""
+
+    high_sensitivity: Fraction = Field(0.95, description="share of images with a label that this point finds")
+    high_specificity: Fraction = Field(0.95, description="share of images without a label that this point clears")
+
+
 class ExecutionSettings(_Settings):
     """Where the work is done."""
 
@@ -178,6 +185,7 @@ class RunConfig(_Settings):
     augment: AugmentSettings = AugmentSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    operating_points: OperatingPointSettings = OperatingPointSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
     def flat(self) -> dict[str, Any]:

@@ -107,17 +107,15 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
     return _finish(config, shape, labels, keeper)
 
 
-def predict(model: keras.Model, images: Images, channels: int, batch_size: int = 64) -> Float32:
-    """Answer stored images: probabilities of shape (n, labels), in their order."""
-    ds = ordered_feed(images.pixels, images.rows, images.labels, channels=channels, batch_size=batch_size)
-    outputs = model.predict(ds, verbose=0)
-    return np.asarray(probabilities(outputs, images.labels.shape[1]), np.float32)
+def predict(model: keras.Model, images: Images, channels: int) -> npt.NDArray[np.float64]:
+    """Answer stored images: probabilities of shape (n, labels), in their order, not calibrated."""
+    return probabilities(_outputs(learner(model), images, channels), images.labels.shape[1])
 
 
-def _logits(learns: keras.Model, images: Images, channels: int) -> Float32:
-    """What a `learner` says of stored images: logits of shape (n, labels), in their order."""
+def _outputs(learns: keras.Model, images: Images, channels: int) -> Float32:
+    """What a `learner` says of stored images, in their order."""
     ds = ordered_feed(images.pixels, images.rows, images.labels, channels=channels, batch_size=64)
-    return np.asarray(logits(learns.predict(ds, verbose=0), images.labels.shape[1]), np.float32)
+    return np.asarray(learns.predict(ds, verbose=0), np.float32)
 
 
 def _phases(config: RunConfig) -> Iterator[tuple[int, int, bool]]:
@@ -256,8 +254,8 @@ class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships n
     def _validate(self) -> dict[str, float]:
         if self._validation is None:
             return {}
-        answers = _logits(self.model, self._validation, self._channels)
         labels = self._validation.labels
+        answers = logits(_outputs(self.model, self._validation, self._channels), labels.shape[1])
         known = ~np.isnan(labels)
         values = {
             "val/loss": float(ops.convert_to_numpy(self._loss(labels, answers))),

@@ -21,7 +21,7 @@ from secondread.data.phantom.write import write_phantom
 from secondread.data.prepare import Prepared, prepare
 from secondread.imaging.dicom.read import read_dicom
 from secondread.imaging.dicom.write import write_ct
-from secondread.models.outputs import probabilities
+from secondread.models.outputs import learner, probabilities
 from secondread.tasks import load_task
 from secondread.training import Images, train
 
@@ -46,8 +46,8 @@ class Reader:
     def answer(self, *files: bytes) -> Float32:
         """The probability of a bleed in each file, as a server would answer it."""
         pixels = np.stack([self.data.preprocess.pixels(file) for file in files])
-        outputs = self.network.predict_on_batch(pixels)  # type: ignore[attr-defined]  # keras ships no types
-        answers: Float32 = np.asarray(probabilities(outputs, 1))[:, 0]
+        outputs = learner(self.network).predict_on_batch(pixels)
+        answers: Float32 = probabilities(outputs, 1)[:, 0].astype(np.float32)
         return answers
 
     def file(self, path: str) -> bytes:

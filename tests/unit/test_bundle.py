@@ -3,15 +3,28 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tiny_bundle import LABELS, description, first_answer, network, picture, point
+from scipy.special import expit
+from tiny_bundle import (
+    LABELS,
+    NONE,
+    description,
+    first_answer,
+    network,
+    network_of_two_classes,
+    picture,
+    point,
+)
 
-from secondread.bundle import load_bundle, load_description, save_bundle
+from secondread.bundle import BundleDescription, ModelBundle, load_bundle, load_description, save_bundle, verify_bundle
 from secondread.errors import BundleError
+from secondread.evaluation.calibration import Calibration
+from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of
 
 
@@ -21,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "bundle.json"
     content = json.loads(path.read_text())
     change(content)
@@ -31,7 +44,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> None
 def test_a_bundle_is_two_files_and_describes_itself(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.keras"]
     content = json.loads((folder / "bundle.json").read_text())
-    assert (content["format"], content["task"], content["labels"]) == (1, "hemorrhage", list(LABELS))
+    assert (content["format"], content["task"], content["labels"]) == (2, "hemorrhage", list(LABELS))
     assert content["files"] == {"model.keras": sha256_of((folder / "model.keras").read_bytes())}
 
 
@@ -55,14 +68,14 @@ def test_a_network_of_two_classes_answers_the_second(tmp_path: Path) -> None:
         update={
             "labels": ("any",),
             "operating_points": (point("any", "balanced", 0.5),),
-            "calibration": {"any": "none"},
+            "calibration": {"any": NONE},
         }
     )
-    save_bundle(tmp_path / "bundle", one, network())
+    save_bundle(tmp_path / "bundle", one, network_of_two_classes())
     pixels = one.preprocess.pixels(picture(48))[np.newaxis]
     answer = load_bundle(tmp_path / "bundle").answer(pixels)
     assert answer.shape == (1, 1)
-    assert float(answer[0, 0]) == pytest.approx(1 - first_answer(48), abs=1e-6)
+    assert float(answer[0, 0]) == pytest.approx(first_answer(48), abs=1e-6)
 
 
 def test_saving_again_replaces_the_whole_bundle(folder: Path) -> None:
@@ -99,12 +112,17 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_later_format_asks_for_a_later_version(folder: Path) -> None:
-    rewrite(folder, lambda content: content.update(format=2))
-    with pytest.raises(BundleError, match=r"bundle\.json: format 2; this version reads format 1: update Second Read"):
+    rewrite(folder, lambda content: content.update(format=3))
+    with pytest.raises(
+        BundleError, match=r"bundle\.json: format 3; this version reads formats 1 and 2: update Second Read"
+    ):
         load_description(folder)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff", b'{"format": 1, "task": "hemorrhage"}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"[]", b"{}", b"\xff", b'{"format": 1, "task": "hemorrhage"}', b'{"format": 1, "calibration": 1}'],
+)
 def test_a_damaged_description_is_refused(folder: Path, text: bytes) -> None:
     (folder / "bundle.json").write_bytes(text)
     with pytest.raises(BundleError, match=r"bundle\.json: missing or damaged; log the model anew"):
@@ -126,3 +144,63 @@ def test_each_label_has_each_operating_point() -> None:
     said = description().model_dump()
     with pytest.raises(ValidationError, match="operating point 'sensitive' is not given for each of"):
         type(description()).model_validate(said | {"operating_points": said["operating_points"][:3]})
+
+
+def test_each_label_has_a_calibration() -> None:
+    said = description().model_dump()
+    with pytest.raises(ValidationError, match="calibration is not given for each of"):
+        type(description()).model_validate(said | {"calibration": {"any": said["calibration"]["any"]}})
+
+
+def calibrated(**calibration: Calibration) -> BundleDescription:
+    return description().model_copy(update={"calibration": dict.fromkeys(LABELS, NONE) | calibration})
+
+
+def test_a_bundle_answers_the_calibrated_probability_of_each_label() -> None:
+    halved = Calibration(method="temperature", slope=0.5)
+    moved = Calibration(method="platt", slope=2, intercept=1)
+    bundle = ModelBundle(calibrated(any=halved, subdural=moved), network())
+    pixels = np.stack([description().preprocess.pixels(picture(rows)) for rows in (16, 48)])
+    # The network says logits -1 and 1 of the first label, 1 and -1 of the second.
+    assert bundle.answer(pixels) == pytest.approx(expit(np.array([[-0.5, 3], [0.5, -1]])), abs=1e-6)
+
+
+def test_without_calibration_the_answer_is_the_networks_own_to_the_last_bit() -> None:
+    bundle = ModelBundle(description(), network())
+    pixels = np.stack([description().preprocess.pixels(picture(rows)) for rows in (16, 32, 48)])
+    own = probabilities(learner(bundle.network).predict_on_batch(pixels), 2)
+    np.testing.assert_array_equal(bundle.answer(pixels), own)
+    assert bundle.answer(pixels) == pytest.approx(np.asarray(bundle.network.predict_on_batch(pixels)), abs=1e-6)
+
+
+def test_a_calibration_comes_back_from_its_file_to_the_last_bit(tmp_path: Path) -> None:
+    isotonic = Calibration(method="isotonic", knots=(-1 / 3, 0.1), values=(1 / 7, 0.7), log_losses={"none": 2 / 3})
+    saved = calibrated(any=Calibration(method="temperature", slope=1 / 3), subdural=isotonic)
+    save_bundle(tmp_path / "bundle", saved, network())
+    assert load_description(tmp_path / "bundle").calibration == saved.calibration
+
+
+def in_format_1(content: dict[str, Any]) -> None:
+    content.update(format=1, calibration=dict.fromkeys(LABELS, "none"))
+    for name in ("study_rules", "study_operating_points"):
+        content.pop(name, None)
+    for operating_point in content["operating_points"]:
+        operating_point.pop("target")
+
+
+def test_a_bundle_of_format_1_is_read_as_one_without_calibration(folder: Path) -> None:
+    before = load_bundle(folder)
+    rewrite(folder, in_format_1)
+    upgraded = load_bundle(folder)
+    assert upgraded.description == before.description
+    assert upgraded.description.calibration == {"any": NONE, "subdural": NONE}
+    pixels = description().preprocess.pixels(picture(48))[np.newaxis]
+    np.testing.assert_array_equal(upgraded.answer(pixels), before.answer(pixels))
+
+
+def test_a_bundle_is_verified_without_loading_its_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(keras.saving, "load_model")
+    assert verify_bundle(folder) == load_description(folder)
+    (folder / "model.keras").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"model\.keras is missing or not the file that was saved"):
+        verify_bundle(folder)

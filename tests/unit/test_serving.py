@@ -13,6 +13,7 @@ from tiny_bundle import description, first_answer, network, picture
 
 from secondread.bundle import ModelBundle, save_bundle
 from secondread.errors import BundleError
+from secondread.evaluation.calibration import Calibration
 from secondread.serving import ServedModel, signature
 from secondread.tasks import load_task
 
@@ -148,3 +149,18 @@ def test_the_signature_names_what_goes_in_and_what_comes_out() -> None:
     assert said.outputs.input_names() == ["status", "reason", *columns, "heatmap"]
     defaults = {param.name: param.default for param in said.params.params}
     assert defaults == {"operating_point": "balanced", "explain": False}
+
+
+def test_a_served_answer_is_calibrated_and_decided_on_its_calibrated_scale(tmp_path: Any) -> None:
+    doubled = Calibration(method="platt", slope=2, intercept=-1)
+    said = description()
+    save_bundle(
+        tmp_path / "bundle", said.model_copy(update={"calibration": said.calibration | {"any": doubled}}), network()
+    )
+    served = ServedModel()
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(tmp_path / "bundle")}))
+    first, second = ask(served, picture(32), picture(48))
+    # The network's logits are 0 and 1; calibrated they are -1 and 1, and .5 is decided between them.
+    assert (first["probability_any"], first["positive_any"]) == (pytest.approx(0.268941, abs=1e-6), False)
+    assert (second["probability_any"], second["positive_any"]) == (pytest.approx(0.731059, abs=1e-6), True)
+    assert first["probability_subdural"] == pytest.approx(0.5)

@@ -4,12 +4,15 @@ import cv2
 import keras
 import numpy as np
 
-from secondread.bundle import BundleDescription, no_calibration
+from secondread.bundle import BundleDescription
+from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.operating_points import OperatingPoint
 from secondread.imaging.preprocess import Preprocess
+from secondread.models.outputs import sigmoids, softmax_of_two
 from secondread.tasks import load_task
 
 LABELS = ("any", "subdural")
+NONE = Calibration(method="none")
 
 
 def point(label: str, name: str, threshold: float) -> OperatingPoint:
@@ -28,7 +31,7 @@ def description() -> BundleDescription:
         model="compact_resnet",
         labels=LABELS,
         preprocess=Preprocess(unit="display", size=16, channels=1, modalities=("CT",)),
-        calibration=no_calibration(LABELS),
+        calibration=dict.fromkeys(LABELS, NONE),
         operating_points=tuple(
             point(label, name, threshold)
             for name, threshold in (("balanced", 0.5), ("sensitive", 0.25))
@@ -47,9 +50,17 @@ def network() -> keras.Model:
     """Of a share w of white: sigmoid(4 w - 2) for the first label and sigmoid(2 - 4 w) for the second."""
     images = keras.Input((16, 16, 1))
     white = keras.layers.Rescaling(1 / 255)(keras.layers.GlobalAveragePooling2D()(images))
-    answers = keras.layers.Dense(2, activation="sigmoid")
-    model = keras.Model(images, answers(white))
-    answers.set_weights([np.array([[4.0, -4.0]]), np.array([-2.0, 2.0])])
+    model = keras.Model(images, sigmoids(white, labels=2))
+    model.get_layer("logit").set_weights([np.array([[4.0, -4.0]]), np.array([-2.0, 2.0])])
+    return model
+
+
+def network_of_two_classes() -> keras.Model:
+    """Of a share w of white: a softmax of absent and present, where present has sigmoid(4 w - 2)."""
+    images = keras.Input((16, 16, 1))
+    white = keras.layers.Rescaling(1 / 255)(keras.layers.GlobalAveragePooling2D()(images))
+    model = keras.Model(images, softmax_of_two(white))
+    model.get_layer("logit").set_weights([np.array([[-1.0, 3.0]]), np.array([1.5, -0.5])])
     return model
 
 

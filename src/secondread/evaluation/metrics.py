@@ -95,6 +95,32 @@ def evaluate(
             found = answer.decided(threshold).estimates()
             estimates |= {f"{metric}{name}{suffix}": estimate for metric, estimate in found.items()}
     estimates |= _resampled(frame, {label: a for label, a in answers.items() if len(a.rows)}, primary, prior, seed)
+    return _named(estimates)
+
+
+def evaluate_point(
+    frame: pd.DataFrame, labels: Sequence[str], primary: str, thresholds: Thresholds, name: str
+) -> dict[str, float]:
+    """Sensitivity and specificity at a point: `sensitivity_at_<name>` and its bounds, named as by `evaluate`.
+
+    Args:
+        frame: as `evaluate` takes it.
+        labels: those that the model answers.
+        primary: the label without a suffix.
+        thresholds: of the point, as `evaluate` takes them.
+        name: the operating point's.
+    """
+    estimates: dict[str, Estimate] = {}
+    for label in labels:
+        found = Answers.of(frame, label).decided(thresholds[label]).estimates()
+        suffix = f"_at_{name}" + ("" if label == primary else f"_{label}")
+        estimates |= {
+            f"{metric}{suffix}": found[metric] for metric in ("sensitivity", "specificity") if metric in found
+        }
+    return _named(estimates)
+
+
+def _named(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     return {
         f"{name}{bound}": float(value)
         for name, estimate in estimates.items()

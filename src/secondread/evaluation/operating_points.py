@@ -1,16 +1,24 @@
 """Where a probability becomes a decision. Thresholds are chosen on val, or on the other folds."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import expit, logit
+from scipy.special import expit
 
+from secondread.evaluation.calibration import log_odds
 from secondread.evaluation.confusion import Confusion
 from secondread.evaluation.intervals import Estimate, FloatArray, clustered_bootstrap
 from secondread.evaluation.ranking import Ranking
 
+BALANCED, HIGH_SENSITIVITY, HIGH_SPECIFICITY = "balanced", "high_sensitivity", "high_specificity"
 HALF = 0.5
-_SMALLEST = 1e-7  # float32 cannot tell a sigmoid closer to 1 than this
+_BEYOND = 0.1  # how far, in logits, a threshold may lie below all probabilities or above them
+
+# How good each threshold is: from true and false positives, shape (resamples, k + 1), and images with and without the
+# label, shape (resamples, 1), to a value to be made large, -inf where the threshold is not to be taken.
+_Worth = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
 
 
 class OperatingPoint(BaseModel):
@@ -20,6 +28,7 @@ class OperatingPoint(BaseModel):
         threshold: a probability from here upward is positive.
         sensitivity: with its Wilson interval; None, like the specificity, where no image allows to measure it.
         positives: images with the label that it was measured on.
+        target: the sensitivity or specificity that was asked for; None for `balanced`.
         fallback: nothing could be chosen (one class only, or one probability for all), so the threshold is .5.
     """
 
@@ -36,6 +45,7 @@ class OperatingPoint(BaseModel):
     specificity_high: float | None
     positives: int = Field(ge=0)
     negatives: int = Field(ge=0)
+    target: float | None = None
     fallback: bool = False
 
 
@@ -50,10 +60,65 @@ def balanced(label: str, truth: ArrayLike, probabilities: ArrayLike, patients: A
         seed: of the resamples.
     Source: Youden, Cancer 3 (1950) 32; Fluss et al., Biometrical Journal 47 (2005) 458.
     """
-    present, scores = np.asarray(truth, np.float64), np.asarray(probabilities, np.float64)
-    known = ~np.isnan(present)
-    threshold = _mean_threshold(present[known], scores[known], np.asarray(patients, dtype=object)[known], seed)
-    return _measured(label, "balanced", present, scores, threshold)
+    return _chosen(label, BALANCED, None, (_youden,), max, truth, probabilities, patients, seed)
+
+
+def at_sensitivity(
+    label: str,
+    name: str,
+    target: float,
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    seed: int,
+) -> OperatingPoint:
+    """Choose the threshold with the best specificity of those that find at least a share `target` of the label.
+
+    It is the middle of all such thresholds, averaged in logits over resamples of patients as in `balanced`; where that
+    mean misses the target on the images themselves, it is their own middle. Where `balanced` is the lower threshold, it
+    is that one: a point of this name misses no more than `balanced` does.
+    """
+
+    def worth(true: FloatArray, false: FloatArray, positives: FloatArray, negatives: FloatArray) -> FloatArray:
+        return np.where(_reaches(true, target, positives), -false, -np.inf)
+
+    return _chosen(label, name, target, (worth, _youden), min, truth, probabilities, patients, seed)
+
+
+def at_specificity(
+    label: str,
+    name: str,
+    target: float,
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    seed: int,
+) -> OperatingPoint:
+    """Choose the threshold with the best sensitivity of those that clear at least a share `target` of what is free.
+
+    As `at_sensitivity` otherwise.
+    """
+
+    def worth(true: FloatArray, false: FloatArray, positives: FloatArray, negatives: FloatArray) -> FloatArray:
+        return np.where(_reaches(negatives - false, target, negatives), true, -np.inf)
+
+    return _chosen(label, name, target, (worth, _youden), max, truth, probabilities, patients, seed)
+
+
+def choose_point(
+    label: str,
+    name: str,
+    target: float | None,
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    seed: int,
+) -> OperatingPoint:
+    """Choose the point of a name: `balanced`, which has no target, `high_sensitivity` or `high_specificity`."""
+    if target is None:
+        return balanced(label, truth, probabilities, patients, seed)
+    chooser = {HIGH_SENSITIVITY: at_sensitivity, HIGH_SPECIFICITY: at_specificity}[name]
+    return chooser(label, name, target, truth, probabilities, patients, seed)
 
 
 def cross_fitted(
@@ -62,8 +127,10 @@ def cross_fitted(
     patients: ArrayLike,
     folds: ArrayLike,
     seed: int,
+    name: str = BALANCED,
+    target: float | None = None,
 ) -> FloatArray:
-    """Give each row of a cross-validation the `balanced` threshold of the rows outside its own fold.
+    """Give each row of a cross-validation the threshold that the rows outside its own fold choose.
 
     Args:
         truth: 1, 0 or NaN, shape (n,).
@@ -71,6 +138,7 @@ def cross_fitted(
         patients: patient keys, shape (n,).
         folds: the fold in which a row was left out, shape (n,).
         seed: of the resamples.
+        name: the operating point's, as `choose_point` takes it, with its target.
     Returns:
         a threshold a row, shape (n,), as `evaluate` and the figures take it.
     """
@@ -79,7 +147,7 @@ def cross_fitted(
     thresholds = np.empty(len(scores))
     for left_out in np.unique(fold):
         others = fold != left_out
-        point = balanced("", present[others], scores[others], keys[others], seed)
+        point = choose_point("", name, target, present[others], scores[others], keys[others], seed)
         thresholds[~others] = point.threshold
     return thresholds
 
@@ -89,8 +157,44 @@ def decide(probabilities: ArrayLike, point: OperatingPoint) -> NDArray[np.bool_]
     return np.asarray(probabilities, np.float64) >= point.threshold
 
 
+def _youden(true: FloatArray, false: FloatArray, positives: FloatArray, negatives: FloatArray) -> FloatArray:
+    # Scaled by positives x negatives the index is made of whole numbers, so that equal ones compare equal.
+    youden = true * negatives - false * positives
+    youden[:, [0, -1]] = -np.inf  # to call all images alike is no decision
+    return youden
+
+
+def _reaches(right: FloatArray, target: float, images: FloatArray) -> NDArray[np.bool_]:
+    return right >= target * images - 1e-9  # .95 of 20 is 19, whatever a float says
+
+
+def _chosen(
+    label: str,
+    name: str,
+    target: float | None,
+    worths: Sequence[_Worth],
+    bound: Callable[[list[float]], float],
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    seed: int,
+) -> OperatingPoint:
+    """The point at the least or the largest (`bound`) of the thresholds that each worth chooses."""
+    present, scores = np.asarray(truth, np.float64), np.asarray(probabilities, np.float64)
+    known = ~np.isnan(present)
+    keys = np.asarray(patients, dtype=object)[known]
+    found = [_mean_threshold(present[known], scores[known], keys, worth, seed) for worth in worths]
+    thresholds = [threshold for threshold in found if threshold is not None]
+    return _measured(label, name, target, present, scores, bound(thresholds) if thresholds else None)
+
+
 def _measured(
-    label: str, name: str, truth: FloatArray, probabilities: FloatArray, threshold: float | None
+    label: str,
+    name: str,
+    target: float | None,
+    truth: FloatArray,
+    probabilities: FloatArray,
+    threshold: float | None,
 ) -> OperatingPoint:
     applied = HALF if threshold is None else threshold
     counted = Confusion.count(truth, probabilities >= applied)
@@ -108,6 +212,7 @@ def _measured(
         specificity_high=specificity[2],
         positives=counted.positives,
         negatives=counted.negatives,
+        target=target,
         fallback=threshold is None,
     )
 
@@ -117,7 +222,7 @@ def _or_none(estimate: Estimate | None) -> tuple[float, float, float] | tuple[No
 
 
 def _mean_threshold(
-    truth: FloatArray, probabilities: FloatArray, patients: NDArray[np.object_], seed: int
+    truth: FloatArray, probabilities: FloatArray, patients: NDArray[np.object_], worth: _Worth, seed: int
 ) -> float | None:
     """The mean over resamples of the middle of the best thresholds, or None where none can be chosen."""
     if len(np.unique(truth)) < 2 or len(np.unique(probabilities)) < 2:
@@ -125,27 +230,37 @@ def _mean_threshold(
     ranking = Ranking.of(truth, probabilities)
 
     def best(weights: FloatArray) -> FloatArray:
-        return _middle_of_the_best(ranking, weights)[:, None]
+        return _middle_of_the_best(ranking, weights, worth)[:, None]
 
     thresholds = clustered_bootstrap(patients, best, seed)
     # A single patient with both classes is every resample; a patient a class may be drawn alone.
     defined = thresholds[~np.isnan(thresholds)]
-    return float(expit(defined.mean())) if len(defined) else None
+    if not len(defined):
+        return None
+    threshold = float(expit(defined.mean()))
+    once = np.ones((1, len(truth)))
+    taken = _worths(ranking, once, worth)[0, np.searchsorted(-ranking.cuts, -threshold, side="right")]
+    return threshold if taken > -np.inf else float(expit(_middle_of_the_best(ranking, once, worth)[0]))
 
 
-def _middle_of_the_best(ranking: Ranking, weights: FloatArray) -> FloatArray:
-    """The logit in the middle of all thresholds with the largest Youden index, shape (resamples,).
+def _worths(ranking: Ranking, weights: FloatArray, worth: _Worth) -> FloatArray:
+    """The worth of a threshold above all cuts, between each two, and below all, shape (resamples, k + 1)."""
+    true, false = (np.pad(counts, ((0, 0), (1, 0))) for counts in ranking.counts(weights))
+    return worth(true, false, true[:, -1:], false[:, -1:])
+
+
+def _middle_of_the_best(ranking: Ranking, weights: FloatArray, worth: _Worth) -> FloatArray:
+    """The logit in the middle of all thresholds of the greatest worth, shape (resamples,).
 
     A threshold between two neighbouring probabilities decides alike wherever it lies, and so do neighbouring gaps whose
     row was not drawn: the best thresholds are whole stretches, and the mean over them is weighted by their lengths.
     """
-    true, false = ranking.counts(weights)
-    positives, negatives = true[:, -1:], false[:, -1:]
-    # Scaled by positives x negatives the index is made of whole numbers, so that equal ones compare equal.
-    youden = (true * negatives - false * positives)[:, :-1]
-    logits = logit(np.clip(ranking.cuts, _SMALLEST, 1 - _SMALLEST))
-    # Probabilities that only differ beyond the clip still need some length, or their gap could never be chosen.
-    lengths = np.maximum(logits[:-1] - logits[1:], 1e-9)
-    stretches = (youden == youden.max(axis=1, keepdims=True)) * lengths
-    middle = (stretches @ ((logits[:-1] + logits[1:]) / 2)) / stretches.sum(axis=1)
-    return np.where((positives * negatives)[:, 0] > 0, middle, np.nan)
+    worths = _worths(ranking, weights, worth)
+    logits = log_odds(ranking.cuts)
+    edges = np.concatenate([[logits[0] + _BEYOND], logits, [logits[-1] - _BEYOND]])
+    # Probabilities that only float64's last digits part still need some length, or their gap could never be chosen.
+    lengths = np.maximum(edges[:-1] - edges[1:], 1e-9)
+    stretches = (worths == worths.max(axis=1, keepdims=True)) * lengths
+    middle = (stretches @ ((edges[:-1] + edges[1:]) / 2)) / stretches.sum(axis=1)
+    drawn = weights[:, ranking.order] @ np.column_stack([ranking.positive, 1 - ranking.positive])
+    return np.where(drawn.all(axis=1), middle, np.nan)

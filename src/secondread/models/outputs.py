@@ -3,7 +3,10 @@
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import layers
+from scipy.special import expit
 
 Tensor: TypeAlias = Any  # of whichever backend, or a numpy array
 
@@ -26,24 +29,25 @@ def softmax_of_two(x: Tensor) -> Tensor:
 def learner(model: keras.Model) -> keras.Model:
     """Give the network up to its logits, sharing its layers.
 
-    It is what learns: a probability that has reached 1 in float32 has no gradient any more, its logit still has.
+    It is what learns and what answers: a probability that has reached 1 in float32 has no gradient and no rank any
+    more, its logit still has both.
     """
     return keras.Model(model.input, model.get_layer(_LOGIT_NAME).output, name=model.name)
 
 
-def probabilities(outputs: Tensor, labels: int) -> Tensor:
-    """Give the probability of each label.
+def logits(outputs: Tensor, labels: int) -> Tensor:
+    """Give the logit of each label's probability.
 
     Args:
-        outputs: what the network answers, shape (n, labels); or (n, 2), a softmax over absent and present, for a
+        outputs: what a `learner` answers, shape (n, labels); or (n, 2), of a softmax over absent and present, for a
             network that answers one label.
         labels: number of labels that the network answers.
     Returns:
         shape (n, labels), of the type that came in.
     """
-    return outputs[:, 1:] if labels == 1 and outputs.shape[-1] == 2 else outputs
-
-
-def logits(outputs: Tensor, labels: int) -> Tensor:
-    """Give the logit of each label's probability from what a `learner` answers; shapes as in `probabilities`."""
     return outputs[:, 1:] - outputs[:, :1] if labels == 1 and outputs.shape[-1] == 2 else outputs
+
+
+def probabilities(outputs: Tensor, labels: int) -> npt.NDArray[np.float64]:
+    """Give the probability of each label from what a `learner` answers; shapes as in `logits`."""
+    return np.asarray(expit(np.asarray(logits(outputs, labels), np.float64)), np.float64)

@@ -11,7 +11,8 @@ from secondread.config import RunConfig
 from secondread.data.feed import Rows
 from secondread.data.prepare import Prepared, prepare
 from secondread.errors import BundleError, SourceError
-from secondread.steps.present import ImagesOf, log_images, log_predictions, predictions_table, present, summary_line
+from secondread.steps.present import ImagesOf, log_images, log_table, predictions_table, present, summary_line
+from secondread.steps.thresholds import thresholds_of
 from secondread.tasks import load_task
 from secondread.tracking.answer import answer_files
 from secondread.tracking.home import home
@@ -40,10 +41,10 @@ def evaluate(config: RunConfig, model_uri: str, split: str) -> str:
         print(f"opened run {run.id}", flush=True)
         log_images(run, data, task)
         table, rows = _answered(data, model, description)
-        log_predictions(run, table)
-        thresholds = {label: point.threshold for label, point in description.points("balanced").items()}
+        log_table(run, table, "predictions")
+        points = {name: thresholds_of(table, description, name) for name in description.point_names}
         images = ImagesOf(data, rows)
-        metrics = present(run, table, images, description.labels, task.primary, thresholds, description.prior)
+        metrics = present(run, table, images, description.labels, task.primary, points, description.prior)
         print(f"run {run.id}: {summary_line(metrics)}", flush=True)
         return run.id
 

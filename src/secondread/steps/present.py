@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from secondread.data.manifest import shareable
 from secondread.data.prepare import Prepared
 from secondread.evaluation.figures.confusion import confusion
 from secondread.evaluation.figures.gallery import gallery
@@ -18,7 +19,8 @@ from secondread.evaluation.figures.reliability import reliability
 from secondread.evaluation.figures.right_and_wrong import right_and_wrong
 from secondread.evaluation.figures.roc import roc
 from secondread.evaluation.figures.way import way
-from secondread.evaluation.metrics import Thresholds, evaluate
+from secondread.evaluation.metrics import Thresholds, evaluate, evaluate_point
+from secondread.evaluation.operating_points import BALANCED
 from secondread.evaluation.report import classification_report
 from secondread.storage import write_aside
 from secondread.tasks import Task
@@ -61,12 +63,12 @@ def predictions_table(
     return table
 
 
-def log_predictions(run: Run, predictions: pd.DataFrame) -> None:
-    """Log `predictions.parquet`."""
+def log_table(run: Run, table: pd.DataFrame, name: str) -> None:
+    """Log a table as `NAME.parquet`."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "predictions.parquet"
+        path = Path(folder) / f"{name}.parquet"
         with write_aside(path) as aside:
-            predictions.to_parquet(aside, index=False)
+            table.to_parquet(aside, index=False)
         run.log_files(path)
 
 
@@ -76,7 +78,7 @@ def present(
     images: ImagesOf,
     labels: Sequence[str],
     primary: str,
-    thresholds: Thresholds,
+    points: Mapping[str, Thresholds],
     prior: Mapping[str, float],
 ) -> dict[str, float]:
     """Measure test predictions and log metrics, figures and reports.
@@ -84,12 +86,15 @@ def present(
     Args:
         table: test rows of `predictions_table`.
         images: of the same rows.
-        thresholds: of the operating point `balanced`, as `evaluate` takes them.
+        points: by name of an operating point its thresholds, as `evaluate` takes them; `balanced` is among them.
         prior: by label, share of the training images that have it.
     Returns:
         the logged metrics, with their `test/` names.
     """
+    thresholds = points[BALANCED]
     found = evaluate(table, labels, primary, thresholds, prior, _SEED)
+    for name in points.keys() - {BALANCED}:
+        found |= evaluate_point(table, labels, primary, points[name], name)
     metrics = {f"test/{name}": value for name, value in found.items()}
     run.log_metrics(metrics)
     run.set_tags({"mlflow.note.content": summary_line(metrics)})  # the run's description in the UI
@@ -110,7 +115,9 @@ def present(
 
 
 def log_images(run: Run, prepared: Prepared, task: Task) -> None:
-    """Log what the images look like and how they are divided."""
+    """Log which images there are, what they look like, how they are divided and whether a patient is on both sides."""
+    log_table(run, shareable(prepared.manifest), "manifest")
+    run.set_tags({"audit": "leaks" if prepared.report.leaks else "clean"})
     images = ImagesOf(prepared, prepared.manifest["row"].to_numpy(np.int64))
     run.log_figure(gallery(prepared.manifest, images, task.labels, _SEED), "gallery")
     file = _example(prepared, task)

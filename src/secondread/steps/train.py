@@ -1,6 +1,7 @@
 """Train a model, measure it, and log everything to one run."""
 
 import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import keras
@@ -8,22 +9,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from secondread.bundle import BundleDescription, no_calibration, save_bundle
+from secondread.bundle import BundleDescription, save_bundle
 from secondread.config import RunConfig
 from secondread.data.prepare import Prepared, prepare
 from secondread.errors import AuditError
+from secondread.evaluation.calibration import Calibration, choose_calibration, cross_calibrated
 from secondread.evaluation.figures.curves import curves
+from secondread.evaluation.figures.reliability import reliability_before_after
 from secondread.evaluation.metrics import Thresholds
-from secondread.evaluation.operating_points import OperatingPoint, balanced, cross_fitted
+from secondread.evaluation.operating_points import BALANCED, OperatingPoint, choose_point
 from secondread.models.architectures import answers_primary_alone
 from secondread.steps.present import (
     ImagesOf,
     log_images,
-    log_predictions,
+    log_table,
     predictions_table,
     present,
     summary_line,
 )
+from secondread.steps.thresholds import SEED, row_thresholds
 from secondread.tasks import Task, load_task
 from secondread.tracking.git import git_state
 from secondread.tracking.home import home
@@ -32,24 +36,24 @@ from secondread.tracking.run import Run, open_run
 from secondread.training import Images, Trained, predict
 from secondread.training import train as train_network
 
-_SEED = 0  # of the resamples behind operating points
-
 
 @dataclass(frozen=True)
 class _Outcome:
     """What is served, and what was measured on images that its training did not use.
 
     Args:
-        predictions: val and test rows; with folds every row twice, out of fold (`test`) and as the refit answers
-            (`train`, without a fold).
-        points: of each answered label, chosen on val or out of fold.
-        thresholds: of `balanced`, for the test rows of `predictions`.
+        raw: val and test rows, not calibrated; with folds every row twice, out of fold (`test`) and as the refit
+            answers (`train`, without a fold).
+        predictions: the same rows, calibrated.
+        calibration: of each answered label, chosen on val or out of fold.
+        points: of each answered label, chosen on the same rows once they are calibrated.
     """
 
     trained: Trained
+    raw: pd.DataFrame
     predictions: pd.DataFrame
+    calibration: dict[str, Calibration]
     points: tuple[OperatingPoint, ...]
-    thresholds: Thresholds
 
 
 def train(config: RunConfig) -> str:
@@ -99,10 +103,11 @@ def _train_once(config: RunConfig, data: Prepared, task: Task, labels: tuple[str
         run.folder / "training",
         lambda epoch, values: run.log_epoch(values, epoch),
     )
-    predictions = _predict(trained.model, config, data, split.isin(["val", "test"]), task, labels)
-    chosen_on = predictions[predictions["split"] == "val"]
-    points = tuple(_balanced(chosen_on, label) for label in labels)
-    return _Outcome(trained, predictions, points, {point.label: point.threshold for point in points})
+    raw = _predict(trained.model, config, data, split.isin(["val", "test"]), task, labels)
+    calibration = _calibration(raw[raw["split"] == "val"], labels)
+    predictions = _calibrated(raw, calibration)
+    points = tuple(_points(predictions[predictions["split"] == "val"], labels, config))
+    return _Outcome(trained, raw, predictions, calibration, points)
 
 
 def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], run: Run) -> _Outcome:
@@ -112,18 +117,10 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
         trained, part = _train_fold(config, data, task, labels, run, fold)
         parts.append(part)
         best_epochs.append(trained.best_epoch)
-    predictions = pd.concat(parts, ignore_index=True)
-    points = tuple(_balanced(predictions, label) for label in labels)
-    thresholds = {
-        label: cross_fitted(
-            predictions[f"label_{label}"],
-            predictions[f"probability_{label}"],
-            predictions["patient_key"],
-            predictions["fold"],
-            _SEED,
-        )
-        for label in labels
-    }
+    left_out = pd.concat(parts, ignore_index=True)
+    calibration = _calibration(left_out, labels)
+    measured = _cross_calibrated(left_out, labels)
+    points = tuple(_points(measured, labels, config))
     epochs = round(float(np.median(best_epochs)))
     print(f"refit on all {len(data.manifest):,} images for {epochs} epochs", flush=True)
     everything = pd.Series(True, data.manifest.index)
@@ -137,7 +134,9 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
     served = _predict(
         refit.model, config, replace(data, manifest=data.manifest.assign(fold=-1)), everything, task, labels
     ).assign(split="train")
-    return _Outcome(refit, pd.concat([predictions, served], ignore_index=True), points, thresholds)
+    raw = pd.concat([left_out, served], ignore_index=True)
+    predictions = pd.concat([measured, _calibrated(served, calibration)], ignore_index=True)
+    return _Outcome(refit, raw, predictions, calibration, points)
 
 
 def _train_fold(
@@ -172,16 +171,48 @@ def _predict(
     return predictions_table(data.manifest[chosen], answers, task, labels)
 
 
-def _balanced(predictions: pd.DataFrame, label: str) -> OperatingPoint:
-    truth, probability = predictions[f"label_{label}"], predictions[f"probability_{label}"]
-    return balanced(label, truth, probability, predictions["patient_key"], _SEED)
+def _calibration(raw: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, Calibration]:
+    """Choose each label's calibration on rows that the network did not learn from."""
+    found = {
+        label: choose_calibration(raw[f"label_{label}"], raw[f"probability_{label}"], raw["patient_key"], SEED)
+        for label in labels
+    }
+    said = ", ".join(f"{label} {calibration.method}" for label, calibration in found.items())
+    print(f"calibration: {said}", flush=True)
+    return found
+
+
+def _calibrated(raw: pd.DataFrame, calibration: Mapping[str, Calibration]) -> pd.DataFrame:
+    columns = {f"probability_{label}": each for label, each in calibration.items()}
+    return raw.assign(**{column: each.apply(raw[column]) for column, each in columns.items()})
+
+
+def _cross_calibrated(raw: pd.DataFrame, labels: tuple[str, ...]) -> pd.DataFrame:
+    """What is measured out of fold is calibrated out of fold as well."""
+    return raw.assign(
+        **{
+            f"probability_{label}": cross_calibrated(
+                raw[f"label_{label}"], raw[f"probability_{label}"], raw["patient_key"], raw["fold"], SEED
+            )
+            for label in labels
+        }
+    )
+
+
+def _points(table: pd.DataFrame, labels: tuple[str, ...], config: RunConfig) -> Iterator[OperatingPoint]:
+    """Choose every operating point on calibrated rows of images or studies."""
+    targets: dict[str, float | None] = {BALANCED: None, **config.operating_points.model_dump()}
+    for name, target in targets.items():
+        for label in labels:
+            truth, probability = table[f"label_{label}"], table[f"probability_{label}"]
+            yield choose_point(label, name, target, truth, probability, table["patient_key"], SEED)
 
 
 def _log(
     run: Run, config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], outcome: _Outcome
 ) -> dict[str, float]:
     trained, predictions = outcome.trained, outcome.predictions
-    log_predictions(run, predictions)
+    log_table(run, predictions, "predictions")
     run.log_figure(_curves(trained), "training_curves")
     run.log_text(_model_summary(trained.model), "model_summary.txt")
     best = trained.history.filter(like="val/").iloc[trained.best_epoch - 1]
@@ -192,22 +223,17 @@ def _log(
     tested = predictions["split"] == "test"
     places = data.manifest.drop_duplicates("image_key").set_index("image_key")["row"]
     rows = predictions.loc[tested, "image_key"].map(places).to_numpy(np.int64)
-    metrics = present(
-        run,
-        predictions[tested].reset_index(drop=True),
-        ImagesOf(data, rows),
-        labels,
-        task.primary,
-        outcome.thresholds,
-        prior,
-    )
+    table = predictions[tested].reset_index(drop=True)
+    points = _by_name(table, outcome.points)
+    metrics = present(run, table, ImagesOf(data, rows), labels, task.primary, points, prior)
+    _log_calibration(run, outcome, task)
     description = BundleDescription(
         task=task.name,
         task_labels=task.labels,
         model=config.model.name,
         labels=labels,
         preprocess=data.preprocess,
-        calibration=no_calibration(labels),
+        calibration=outcome.calibration,
         operating_points=outcome.points,
         prior=prior,
         manifest_digest=data.manifest_digest,
@@ -221,6 +247,23 @@ def _log(
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics
+
+
+def _by_name(table: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, Thresholds]:
+    """By name of an operating point its thresholds for the rows of a table."""
+    names = dict.fromkeys(point.name for point in points)
+    return {name: row_thresholds(table, [point for point in points if point.name == name]) for name in names}
+
+
+def _log_calibration(run: Run, outcome: _Outcome, task: Task) -> None:
+    """Log what calibration did to the test images, a figure a label."""
+    tested = outcome.raw["split"] == "test"
+    before, after = outcome.raw[tested], outcome.predictions[tested]
+    for label, calibration in outcome.calibration.items():
+        if before[f"label_{label}"].notna().any():
+            truth, column = before[f"label_{label}"], f"probability_{label}"
+            figure = reliability_before_after(truth, before[column], after[column], label, calibration.method)
+            run.log_figure(figure, "calibration" if label == task.primary else f"calibration_{label}")
 
 
 def _curves(trained: Trained) -> Figure:

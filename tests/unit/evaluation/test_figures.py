@@ -20,7 +20,7 @@ from secondread.evaluation.figures.confusion import confusion
 from secondread.evaluation.figures.curves import curves
 from secondread.evaluation.figures.gallery import gallery
 from secondread.evaluation.figures.precision_recall import precision_recall
-from secondread.evaluation.figures.reliability import reliability
+from secondread.evaluation.figures.reliability import reliability, reliability_before_after
 from secondread.evaluation.figures.right_and_wrong import right_and_wrong
 from secondread.evaluation.figures.roc import roc
 from secondread.evaluation.figures.style import GREEN, PIXELS_AN_INCH, VERMILION
@@ -80,6 +80,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "precision-recall": lambda: precision_recall(ONE, ["pneumonia"], ONE_THRESHOLD, seed=0),
     "precision-recall of six labels": lambda: precision_recall(FRAME, LABELS, THRESHOLDS, seed=0),
     "reliability": lambda: reliability(ONE, "pneumonia"),
+    "reliability before and after": lambda: reliability_before_after(
+        ONE["label_pneumonia"], ONE["probability_pneumonia"], ONE["probability_pneumonia"] / 2, "pneumonia", "platt"
+    ),
     "confusion": lambda: confusion(ONE, ["pneumonia"], ONE_THRESHOLD, "balanced"),
     "confusion of six labels": lambda: confusion(FRAME, LABELS, THRESHOLDS, "half"),
     "curves": lambda: curves(_history(12), best_epoch=9),
@@ -184,6 +187,17 @@ def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
     assert any("ECE 0.000" in text.get_text() for text in figure.legends[0].get_texts())
 
 
+def test_reliability_before_and_after_shows_both_with_their_error() -> None:
+    truth = np.tile(np.repeat([1.0, 0.0, np.nan], [1, 4, 5]), 20)
+    figure = reliability_before_after(truth, np.full(200, 0.4), np.full(200, 0.2), "x", "temperature")
+    before, after = figure.axes[:2]
+    assert (before.get_title(loc="left"), after.get_title(loc="left")) == ("Before", "After: temperature scaling")
+    for axes, probability, said in ((before, 0.4, "ECE 0.200"), (after, 0.2, "ECE 0.000")):
+        (point,) = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        np.testing.assert_allclose(_points(point), [[probability, 0.2]])
+        assert axes.texts[0].get_text().startswith(said)
+
+
 def test_curves_have_a_panel_a_metric_with_the_kept_epoch_in_each() -> None:
     figure = _drawn("curves")
     panels = [axes for axes in figure.axes if axes.axison]
@@ -246,6 +260,7 @@ def test_a_label_without_both_classes_leaves_figures_that_can_be_drawn(value: fl
         precision_recall(frame, LABELS, THRESHOLDS, seed=0),
         precision_recall(alone, ["any"], THRESHOLDS, seed=0),
         reliability(alone, "any"),
+        reliability_before_after(alone["label_any"], FRAME["probability_any"], FRAME["probability_any"], "any", "none"),
         confusion(alone, LABELS, THRESHOLDS, "balanced"),
         gallery(alone, _pixels(), ["any"], seed=0),
         right_and_wrong(alone, _pixels(), "any", 0.4),

@@ -7,7 +7,14 @@ from pydantic import ValidationError
 from scipy.special import expit
 
 from secondread.evaluation.intervals import wilson_interval
-from secondread.evaluation.operating_points import OperatingPoint, balanced, cross_fitted, decide
+from secondread.evaluation.operating_points import (
+    OperatingPoint,
+    at_sensitivity,
+    at_specificity,
+    balanced,
+    cross_fitted,
+    decide,
+)
 
 ONE_PATIENT = ["a"] * 6
 
@@ -111,3 +118,74 @@ def _three_folds() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np
     truth = generator.integers(0, 2, 90).astype(float)
     patients = np.arange(90).astype(str)
     return truth, expit(generator.normal(size=90) + 2 * truth - 1), patients, np.arange(90) % 3
+
+
+# Positives at logits 1, 4, 5, 6, 7 and negatives at -4, -3, -2, 2, 3, of one patient: every resample is the sample.
+# `balanced` lies between 3 and 4, where four of five are found without a false alarm.
+TRUTH = [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+PROBABILITIES = expit(np.array([1.0, 4, 5, 6, 7, -4, -3, -2, 2, 3]))
+
+
+def test_high_sensitivity_is_the_middle_of_the_best_specificity_that_reaches_it() -> None:
+    point = at_sensitivity("any", "high_sensitivity", 0.9, TRUTH, PROBABILITIES, ["a"] * 10, seed=0)
+    # All five are found from logit 1 down, and down to -2 no further negative is called: the middle is -.5.
+    assert point.threshold == pytest.approx(expit(-0.5))
+    assert (point.name, point.target, point.sensitivity, point.specificity) == ("high_sensitivity", 0.9, 1, 0.6)
+    assert (point.specificity_low, point.specificity_high) == wilson_interval(3, 5)
+    assert at_sensitivity("any", "", 0.8, TRUTH, PROBABILITIES, ["a"] * 10, 0).threshold == pytest.approx(expit(3.5))
+
+
+def test_high_specificity_is_the_middle_of_the_best_sensitivity_that_reaches_it() -> None:
+    turned = 1 - np.array(TRUTH)
+    point = at_specificity("any", "high_specificity", 0.9, turned, 1 - PROBABILITIES, ["a"] * 10, seed=0)
+    assert point.threshold == pytest.approx(expit(0.5))
+    assert (point.name, point.target, point.sensitivity, point.specificity) == ("high_specificity", 0.9, 0.6, 1)
+
+
+def test_a_target_below_what_balanced_has_asks_for_no_less() -> None:
+    for target in (0.2, 0.4, 0.6, 0.8):
+        for choose in (at_sensitivity, at_specificity):
+            point = choose("any", "", target, TRUTH, PROBABILITIES, ["a"] * 10, seed=0)
+            assert point.threshold == pytest.approx(expit(3.5))
+
+
+def test_a_target_that_only_calling_all_alike_reaches_is_reached_just_beyond_all() -> None:
+    turned = 1 - np.array(TRUTH)
+    found = at_sensitivity("any", "high_sensitivity", 0.9, turned, PROBABILITIES, ["a"] * 10, seed=0)
+    assert found.sensitivity == 1
+    assert found.threshold == pytest.approx(expit(-4.05))
+    cleared = at_specificity("any", "high_specificity", 0.9, turned, PROBABILITIES, ["a"] * 10, seed=0)
+    assert cleared.specificity == 1
+    assert cleared.threshold == pytest.approx(expit(7.05))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
+def test_a_target_is_reached_on_the_images_that_it_was_chosen_on(target: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, 2, 80).astype(float)
+    probabilities, patients = expit(generator.normal(size=80) + 2 * truth - 1), (np.arange(80) // 2).astype(str)
+    high = at_sensitivity("any", "high_sensitivity", target, truth, probabilities, patients, seed)
+    low = at_specificity("any", "high_specificity", target, truth, probabilities, patients, seed)
+    middle = balanced("any", truth, probabilities, patients, seed)
+    assert high.sensitivity is not None
+    assert high.sensitivity >= target
+    assert low.specificity is not None
+    assert low.specificity >= target
+    assert high.threshold <= middle.threshold <= low.threshold
+
+
+def test_a_point_of_any_name_can_be_chosen_out_of_fold() -> None:
+    truth, probabilities, patients, folds = _three_folds()
+    thresholds = cross_fitted(truth, probabilities, patients, folds, 0, "high_sensitivity", 0.95)
+    others = folds != 1
+    chosen = at_sensitivity("", "high_sensitivity", 0.95, truth[others], probabilities[others], patients[others], 0)
+    np.testing.assert_array_equal(thresholds[folds == 1], chosen.threshold)
+
+
+def test_points_that_need_both_classes_fall_back_without_them() -> None:
+    for point in (
+        at_sensitivity("any", "high_sensitivity", 0.9, [1, 1], [0.2, 0.8], ["a", "b"], seed=0),
+        at_specificity("any", "high_specificity", 0.9, [1, 1], [0.2, 0.8], ["a", "b"], seed=0),
+    ):
+        assert (point.threshold, point.fallback) == (0.5, True)

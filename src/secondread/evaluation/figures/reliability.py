@@ -4,14 +4,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from secondread.evaluation.calibration import calibration_error, quantile_bins
 from secondread.evaluation.figures.style import BLUE, MUTED, VERMILION, legend_below, styled
 from secondread.evaluation.intervals import wilson_interval
-from secondread.evaluation.metrics import Answers
+from secondread.evaluation.metrics import Answers, log_losses
 from secondread.evaluation.wording import readable
 
 _BARS = np.linspace(0, 1, 41)
+_DONE = {
+    "none": "left as they are",
+    "temperature": "temperature scaling",
+    "platt": "Platt scaling",
+    "isotonic": "isotonic regression",
+}
 
 
 @styled
@@ -25,9 +32,10 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
     answer = Answers.of(frame, label)
     figure = Figure(figsize=(6.4, 7.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1]})
-    above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect calibration")
+    _diagonal(above)
     if len(answer.rows):
-        _bins(above, answer)
+        gap = calibration_error(answer.truth, answer.probabilities)
+        _bins(above, answer, f": ECE {gap:.3f}")
     _histogram(below, answer)
     above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share with the label present")
     above.set_title(f"Reliability: {readable(label)}")
@@ -36,13 +44,52 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
-def _bins(axes: Axes, answer: Answers) -> None:
+@styled
+def reliability_before_after(truth: ArrayLike, before: ArrayLike, after: ArrayLike, label: str, method: str) -> Figure:
+    """Draw the reliability of the network's own probabilities beside that of the calibrated ones.
+
+    Args:
+        truth: 1, 0 or NaN for unknown, shape (n,).
+        before: probabilities as the network gives them, shape (n,).
+        after: the same, calibrated, shape (n,).
+        label: what they are of.
+        method: how they were calibrated; `none` leaves them.
+    """
+    figure = Figure(figsize=(10.4, 7.4), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3.2, 1]})
+    names = ("Before", f"After: {_DONE[method]}")
+    for column, (name, probabilities) in enumerate(zip(names, (before, after), strict=True)):
+        frame = pd.DataFrame({f"label_{label}": np.asarray(truth), f"probability_{label}": np.asarray(probabilities)})
+        answer = Answers.of(frame, label)
+        above, below = grid[:, column]
+        _diagonal(above)
+        if len(answer.rows):
+            _bins(above, answer, "")
+            gap = calibration_error(answer.truth, answer.probabilities)
+            loss = log_losses(answer.truth, answer.probabilities).mean()
+            above.text(0.03, 0.97, f"ECE {gap:.3f}\nlog loss {loss:.3f}", transform=above.transAxes, va="top")
+        _histogram(below, answer)
+        above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015))
+        above.set_title(name)
+        below.set(xlabel="Predicted probability")
+    grid[0, 0].set(ylabel="Share with the label present")
+    grid[1, 0].set(ylabel="Images")
+    figure.suptitle(f"Calibration: {readable(label)}", x=0.01, ha="left", weight="bold")
+    shown = [grid[row, 0].get_legend_handles_labels() for row in (0, 1)]
+    figure.legend(shown[0][0] + shown[1][0], shown[0][1] + shown[1][1], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect calibration")
+
+
+def _bins(axes: Axes, answer: Answers, said: str) -> None:
     bins = quantile_bins(answer.probabilities)
     groups = [bins == number for number in np.unique(bins)]
     means = np.array([answer.probabilities[group].mean() for group in groups])
     shares = np.array([answer.truth[group].mean() for group in groups])
     bounds = np.array([wilson_interval(answer.truth[group].sum(), group.sum()) for group in groups])
-    gap = calibration_error(answer.truth, answer.probabilities)
     axes.errorbar(
         means,
         shares,
@@ -54,7 +101,7 @@ def _bins(axes: Axes, answer: Answers) -> None:
         elinewidth=1.2,
         capsize=3,
         clip_on=False,
-        label=f"{len(groups)} bins of equally many images, with 95% intervals: ECE {gap:.3f}",
+        label=f"{len(groups)} bins of equally many images, with 95% intervals{said}",
     )
 
 
