@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from registry.aliases import Aliases, read_aliases, set_aliases
 from registry.decision import FILE, Decision, read_decision
 from secondread.errors import RegistryError
 from secondread.storage import sha256_of
@@ -83,30 +82,10 @@ def decision_runs(client: MlflowClient, task: str) -> list[Run]:
     return found
 
 
-def read_newest(client: MlflowClient, task: str) -> tuple[Head, Decision] | None:
-    """The newest decision, which must be whole; None where nothing was ever decided.
-
-    Raises:
-        RegistryError: it is damaged.
-    """
-    head = read_head(client, task)
-    if head is None:
-        return None
-    [link] = list(walk(client, head, at_most=1))
-    if link.decision is None or link.problems:
-        raise RegistryError(
-            f"{task}: decision {head.number} is not as it was made ({'; '.join(link.problems)}); see `python -m "
-            f"registry history {task}`, and say which version shall serve: `python -m registry rollback {task} --to N`"
-        )
-    return head, link.decision
-
-
-def walk(client: MlflowClient, head: Head | None, at_most: int | None = None) -> Iterator[Link]:
+def walk(client: MlflowClient, head: Head | None) -> Iterator[Link]:
     """Give the decisions from the newest to the first, each with what is wrong with it."""
-    steps = 0
-    while head is not None and (at_most is None or steps < at_most):
+    while head is not None:
         link, head = _read_link(client, head)
-        steps += 1
         yield link
 
 
@@ -124,16 +103,16 @@ def _read_link(client: MlflowClient, head: Head) -> tuple[Link, Head | None]:
         decision = read_decision(text)
     except (MlflowException, OSError, ValueError, RegistryError):
         problems.append(f"{name}: its {FILE} cannot be read")
-        return Link(head, None, tuple(problems)), _former(run.data.tags, head.number)
+        return Link(head, None, tuple(problems)), _former(run.data.tags, head)
     if sha256_of(text.encode()) != head.digest:
         problems.append(f"{name}: its {FILE} was changed")
     problems += [f"{name}: its {problem}" for problem in _changes(run, folder, decision, head)]
-    return Link(head, decision, tuple(problems)), _former(tags_of(decision), head.number)
+    return Link(head, decision, tuple(problems)), _former(decision.tags(), head)
 
 
-def _former(tags: dict[str, str], number: int) -> Head | None:
+def _former(tags: dict[str, str], head: Head) -> Head | None:
     run_id, digest = tags.get("decision.former_run_id"), tags.get("decision.former_digest")
-    return Head(number - 1, run_id, digest) if run_id and digest else None
+    return Head(head.number - 1, run_id, digest) if run_id and digest and head.number > 1 else None
 
 
 def _changes(run: Run, folder: Path, decision: Decision, head: Head) -> Iterator[str]:
@@ -146,90 +125,13 @@ def _changes(run: Run, folder: Path, decision: Decision, head: Head) -> Iterator
             yield f"{name} was added"
         elif sha256_of((folder / name).read_bytes()) != decision.files[name]:
             yield f"{name} was changed"
-    said = {key: text for key, text in run.data.tags.items() if key.startswith("decision.")}
-    wanted = tags_of(decision) | {"decision.digest": head.digest}
+    wanted = {"step": STEP, "task": decision.task, "git.commit": decision.git_commit, **decision.tags()}
+    wanted["decision.digest"] = head.digest
+    said = {key: text for key, text in run.data.tags.items() if key in wanted or key.startswith("decision.")}
     for key in sorted(said.keys() | wanted.keys()):
         if said.get(key) != wanted.get(key):
             yield f"tag {key} was changed"
-    measured = metrics_of(decision)
+    measured = decision.metrics()
     for key in sorted(run.data.metrics.keys() | measured.keys()):
         if run.data.metrics.get(key) != measured.get(key):
             yield f"metric {key} was changed"
-
-
-def tags_of(decision: Decision) -> dict[str, str]:
-    """What a decision's run says of it in tags."""
-    tags = {
-        "decision.kind": decision.kind,
-        "decision.number": str(decision.number),
-        "decision.digest": decision.digest(),
-        "decision.champion": "" if decision.champion_after is None else str(decision.champion_after),
-    }
-    if decision.former_run_id is not None and decision.former_digest is not None:
-        tags |= {"decision.former_run_id": decision.former_run_id, "decision.former_digest": decision.former_digest}
-    return tags
-
-
-def metrics_of(decision: Decision) -> dict[str, float]:
-    """What a decision's run shows in charts: each comparison's difference with its interval."""
-    return {
-        f"version_{judged.version}/{found.level}_{found.measure}_difference{bound}": value
-        for judged in decision.candidates
-        for found in judged.compared
-        for bound, value in (("", found.difference), ("_low", found.low), ("_high", found.high))
-    }
-
-
-def settle(client: MlflowClient, task: str) -> None:
-    """Finish a decision that was made but not carried out, because its process was killed. Call it `alone`.
-
-    Raises:
-        RegistryError: the decision is damaged.
-    """
-    head = read_head(client, task)
-    if head is not None and head != read_head(client, task, APPLIED):
-        newest = read_newest(client, task)
-        assert newest is not None
-        print(f"decision {head.number} about {task} was interrupted; carrying it out", flush=True)
-        carry_out(client, *newest)
-
-
-def commit(client: MlflowClient, former: Head | None, run_id: str, decision: Decision) -> None:
-    """Make a decision whose run is complete the newest of the history, and carry it out. Call it `alone`.
-
-    The head is one tag, set by one call: before it nothing was decided, after it everything else follows by `settle`.
-
-    Raises:
-        HeadMoved: another machine decided meanwhile.
-    """
-    if read_head(client, decision.task) != former:
-        raise HeadMoved(f"another decision about {decision.task} was made meanwhile; decide anew")
-    head = Head(decision.number, run_id, decision.digest())
-    client.set_registered_model_tag(decision.task, HEAD, str(head))
-    carry_out(client, head, decision)
-
-
-def carry_out(client: MlflowClient, head: Head, decision: Decision) -> None:
-    """Set the aliases that a decision says and end its run; doing it again changes nothing."""
-    set_aliases(client, decision.task, Aliases(decision.champion_after, decision.previous_after))
-    client.set_terminated(head.run_id, "FINISHED")
-    if "error" in client.get_run(head.run_id).data.tags:
-        client.delete_tag(head.run_id, "error")
-    client.set_registered_model_tag(decision.task, APPLIED, str(head))
-
-
-class HeadMoved(RegistryError):
-    """The history grew while a decision was being made."""
-
-
-def record(client: MlflowClient, run_id: str, decision: Decision) -> None:
-    """Say a decision in its run's tags and metrics."""
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags_of(decision).items()])
-    for key, value in metrics_of(decision).items():
-        client.log_metric(run_id, key, value)
-
-
-def standing(client: MlflowClient, task: str, newest: Decision | None) -> tuple[Aliases, bool]:
-    """The aliases in force, and whether they are those that the history says."""
-    held = read_aliases(client, task)
-    return held, newest is None or held == Aliases(newest.champion_after, newest.previous_after)

@@ -71,7 +71,7 @@ class Judged(_Record):
     Args:
         model: the preset's name.
         against: the version that it was compared with; None where there was no champion.
-        verdict: `bettered` passed every gate and was displaced by a later candidate of the same decision.
+        verdict: `bettered` passed every gate, and another candidate of the same decision was preferred.
         digests: SHA-256 of the run's files that were judged, such as `bundle.json`.
     """
 
@@ -88,6 +88,12 @@ class Judged(_Record):
     def failed(self) -> tuple[str, ...]:
         """The gates that were not passed."""
         return tuple(result.gate for result in self.results if not result.passed)
+
+
+    @property
+    def is_compared_by_auroc(self) -> bool:
+        """Whether it counts among those that the champion has met."""
+        return any((found.measure, found.level) == ("auroc", "image") for found in self.compared)
 
 
 class Decision(_Record):
@@ -131,6 +137,27 @@ class Decision(_Record):
     def digest(self) -> str:
         """SHA-256 of `text()`, as `sha256sum decision.json` prints it."""
         return sha256_of(self.text().encode())
+
+    def tags(self) -> dict[str, str]:
+        """What its run says of it in tags."""
+        tags = {
+            "decision.kind": self.kind,
+            "decision.number": str(self.number),
+            "decision.digest": self.digest(),
+            "decision.champion": "nobody" if self.champion_after is None else str(self.champion_after),
+        }
+        if self.former_run_id is not None and self.former_digest is not None:
+            tags |= {"decision.former_run_id": self.former_run_id, "decision.former_digest": self.former_digest}
+        return tags
+
+    def metrics(self) -> dict[str, float]:
+        """What its run shows in charts: each comparison's difference with its interval."""
+        return {
+            f"version_{judged.version}/{found.level}_{found.measure}_difference{bound}": value
+            for judged in self.candidates
+            for found in judged.compared
+            for bound, value in (("", found.difference), ("_low", found.low), ("_high", found.high))
+        }
 
     @property
     def versions(self) -> frozenset[int]:

@@ -1,15 +1,15 @@
-"""Make a run's model a version of its task's registered model; the first that beats the prior becomes champion."""
+"""Make a run's model a version of its task's registered model; whether it is served is for `promote` to decide."""
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from secondread.errors import TrackingError
+from secondread.errors import RegistryError
 from secondread.tasks import load_task
 from secondread.tracking.database import connect
 
-CHAMPION = "champion"
+STEPS = ("train", "retrain")  # runs whose model a person asked for; `fold` and `trial` are parts of them
 
 
 def register(task_name: str, run_id: str | None = None) -> str:
@@ -21,40 +21,61 @@ def register(task_name: str, run_id: str | None = None) -> str:
     Returns:
         one sentence on what happened.
     Raises:
-        TrackingError: there is no such run.
+        RegistryError: there is no such run.
     """
     task = load_task(task_name)
     client = connect()
-    run = _newest(client, task.name) if run_id is None else _given(client, task.name, run_id)
-    version = _version(client, task.name, run)
-    return f"{task.name} version {version.version} is run {run.info.run_id}; {_crown(client, run, version)}"
+    run = finished_trainings(client, task.name)[0] if run_id is None else given_run(client, task.name, run_id)
+    version = make_version(client, task.name, run)
+    return (
+        f"{task.name} version {version.version} is run {run.info.run_id}; next: `python -m registry promote "
+        f"--task {task.name} --run {run.info.run_id}`"
+    )
 
 
-def _newest(client: MlflowClient, task: str) -> Run:
+def finished_trainings(client: MlflowClient, task: str) -> list[Run]:
+    """The task's FINISHED trainings wherever they ran, the one that ended last first; at least one.
+
+    Raises:
+        RegistryError: there is none.
+    """
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    wanted = f"tags.task = '{task}' and tags.step = 'train' and attributes.status = 'FINISHED'"
-    found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.end_time DESC"])
+    found: list[Run] = []
+    for step in STEPS if experiments else ():
+        wanted = f"tags.task = '{task}' and tags.step = '{step}' and attributes.status = 'FINISHED'"
+        found += client.search_runs(experiments, wanted, max_results=50_000)
     if not found:
-        raise TrackingError(f"no finished training for {task}; run `python -m secondread train --task {task}` first")
-    return found[0]
+        raise RegistryError(f"no finished training for {task}; run `python -m secondread train --task {task}` first")
+    return sorted(found, key=lambda run: -int(run.info.end_time))
 
 
-def _given(client: MlflowClient, task: str, run_id: str) -> Run:
+def given_run(client: MlflowClient, task: str, run_id: str) -> Run:
+    """A FINISHED training of the task by its id.
+
+    Raises:
+        RegistryError: the run is not there, or of another kind.
+    """
     try:
         run = client.get_run(run_id)
     except MlflowException:
-        raise TrackingError(f"run {run_id}: there is no such run in this tracking store") from None
+        raise RegistryError(f"run {run_id}: there is no such run in this tracking store") from None
     tags = run.data.tags
-    if (tags.get("task"), tags.get("step"), run.info.status) != (task, "train", "FINISHED"):
-        raise TrackingError(
+    if tags.get("task") != task or tags.get("step") not in STEPS or run.info.status != "FINISHED":
+        raise RegistryError(
             f"run {run_id}: expected a FINISHED training for {task}. Received: a {run.info.status} "
             f"{tags.get('step', 'run of another kind')} for {tags.get('task', 'no task')}"
         )
+    if run.info.lifecycle_stage != "active":
+        raise RegistryError(f"run {run_id}: it was deleted; `mlflow runs restore --run-id {run_id}` brings it back")
     return run
 
 
-def _version(client: MlflowClient, task: str, run: Run) -> ModelVersion:
-    """The run's version, made if it is not there yet."""
+def make_version(client: MlflowClient, task: str, run: Run) -> ModelVersion:
+    """The run's version, made if it is not there yet.
+
+    Raises:
+        RegistryError: the run has no model.
+    """
     for version in client.search_model_versions(f"name = '{task}' and run_id = '{run.info.run_id}'"):
         return version
     model = _model(client, run)
@@ -75,18 +96,4 @@ def _model(client: MlflowClient, run: Run) -> LoggedModel:
     for model in client.search_logged_models([experiment], wanted, order_by=newest_first):
         if model.status == LoggedModelStatus.READY:
             return model
-    raise TrackingError(f"run {run.info.run_id}: it has no logged model any more; train again")
-
-
-def _crown(client: MlflowClient, run: Run, version: ModelVersion) -> str:
-    """Give `champion` to a first version whose skill's whole interval is above zero."""
-    aliases = client.get_registered_model(version.name).aliases
-    if CHAMPION in aliases:
-        holder = aliases[CHAMPION]
-        return f"{CHAMPION} is version {holder}" + ("" if holder != version.version else ", this one")
-    low = run.data.metrics.get("test/skill_low")
-    if low is None or low <= 0:
-        measured = "not measured" if low is None else f"{low:.3f} at the low end of its interval"
-        return f"no {CHAMPION} yet: its skill against always answering the prior is {measured}"
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    return f"the first to beat the prior (skill at least {low:.3f}), so it is {CHAMPION}"
+    raise RegistryError(f"run {run.info.run_id}: it has no logged model any more; train again")
