@@ -1,10 +1,14 @@
-"""`kill -9`: the same command continues the same run, and every epoch is logged once."""
+"""`kill -9`: the same command continues the same run, every epoch is logged once, and nothing else is different."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 from filelock import FileLock
@@ -12,7 +16,7 @@ from mlflow.entities import Run
 
 from integration.command import WAIT_S, Command
 from integration.conftest import NewProject
-from integration.project import Project, mlflow_run
+from integration.project import Project, flags, mlflow_run
 
 EPOCHS = 20
 
@@ -136,3 +140,38 @@ def test_launchers_end_with_their_true_status(interrupted: Interrupted) -> None:
 
 def test_a_finished_run_keeps_no_state_and_is_never_continued(interrupted: Interrupted) -> None:
     assert not list((interrupted.project.folder / "home" / "runs").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_training_killed_at_any_moment_ends_as_the_undisturbed_one(
+    new_project: NewProject, phantom_source: Callable[[str], Path]
+) -> None:
+    calm, killed = new_project(), new_project()
+    settings = {"data": phantom_source("pneumonia"), "preprocess.size": 64, "train.epochs": 6, "train.batch_size": 4}
+    command = [sys.executable, "-m", "secondread", "train", *flags(settings)]
+    start = time.monotonic()
+    assert calm.run(*command).returncode == 0
+    whole = time.monotonic() - start
+    for share in (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
+        with killed.started(*command) as work:
+            with suppress(subprocess.TimeoutExpired):
+                work.process.wait(share * whole)
+            work.process.kill()
+    done = killed.run(*command)
+    assert done.returncode == 0, done.stderr
+    finished = [run for run in killed.runs("pneumonia") if run.info.status == "FINISHED"]
+    assert len(killed.runs("pneumonia")) == len(finished)
+    for run in finished:  # one, or more where a command came to its end before it was killed
+        history = killed.client.get_metric_history(run.info.run_id, "train/loss")
+        assert [metric.step for metric in history] == list(range(1, 7))
+    assert len(list((killed.folder / "home" / "stores").iterdir())) == 1
+    assert not list(killed.folder.rglob("*.part"))
+    expected, found = (
+        pd.read_parquet(project.artifacts(run) / "predictions.parquet").set_index("image_key")
+        for project, run in ((calm, calm.runs("pneumonia")[0]), (killed, finished[-1]))
+    )
+    assert found["split"].equals(expected["split"])
+    assert found["probability_pneumonia"].to_numpy() == pytest.approx(
+        expected["probability_pneumonia"].to_numpy(), abs=0.01
+    )
