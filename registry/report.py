@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from registry.decision import Compared, Decision, Judged
+from secondread.storage import sha256_of
 
 _CAPTIONS = {  # by what a figure's name holds, in the order of reading
     "paired_roc": "ROC curves of both models on the same images.",
@@ -35,9 +36,12 @@ def report(decision: Decision, figures: Mapping[str, bytes]) -> str:
     """
     owners = {name: _owner(name, decision.candidates) for name in sorted(figures, key=_reading_order)}
     shown = {name: _Figure(_caption(name), _inline(figures[name])) for name in owners}
-    page: str = _environment().get_template("report.html.jinja").render(
+    files = {name: sha256_of(data) for name, data in figures.items()} | decision.files
+    template = _environment().get_template("report.html.jinja")
+    page: str = template.render(
         decision=decision,
         headline=headline(decision),
+        files=dict(sorted(files.items())),
         figures={
             version: [shown[name] for name, owner in owners.items() if owner == version]
             for version in (None, *(one.version for one in decision.candidates))
@@ -65,7 +69,7 @@ def _outcome(candidate: Judged) -> str:
         return f"Failed {len(failed)} of {count} gates: {', '.join(failed)}."
     after = {
         "promoted": "and became champion",
-        "bettered": "and was displaced by a later candidate of this decision",
+        "bettered": "and another candidate of this decision was preferred",
         "refused": "and was refused all the same",
     }
     return f"Passed {'its gate' if count == 1 else f'all {count} gates'} {after[candidate.verdict]}."
@@ -93,12 +97,16 @@ def _change(before: int | None, after: int | None) -> str:
 
 def _asks(compared: Compared) -> str:
     if compared.asks == "superiority":
-        return "better: the whole interval is above 0"
-    return f"not worse: the whole interval is above {_signed(-(compared.margin or 0))}"
+        return "better: above 0"
+    return f"not worse: above {_signed(-(compared.margin or 0))}"
 
 
 def _held(compared: Compared) -> bool:
     return compared.low > -(compared.margin or 0)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _moment(at: str) -> str:
@@ -155,7 +163,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"decimal": _decimal, "signed": _signed, "moment": _moment}
+    environment.filters |= {"decimal": _decimal, "signed": _signed, "moment": _moment, "sentence": _sentence}
     environment.globals |= {
         "change": _change,
         "asks": _asks,
