@@ -57,6 +57,23 @@ def auroc_variance(truth: ArrayLike, probabilities: ArrayLike) -> tuple[float, f
         AUROC with ties counted half, and DeLong's variance, NaN when a class has one row only.
     Source: DeLong et al., Biometrics 44 (1988) 837; Sun and Xu, IEEE Signal Processing Letters 21 (2014) 1389.
     """
+    beaten, beating = auroc_components(truth, probabilities)
+    value = float(beaten.mean())
+    if len(beaten) == 1 or len(beating) == 1:
+        return value, float("nan")
+    return value, float(beaten.var(ddof=1) / len(beaten) + beating.var(ddof=1) / len(beating))
+
+
+def auroc_components(truth: ArrayLike, probabilities: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """What each row adds to the AUROC: both means are the AUROC.
+
+    Args:
+        truth: 0 or 1, shape (n,), both present.
+        probabilities: any score that rises with the label, shape (n,).
+    Returns:
+        for each positive row, in order, the share of negatives that it beats, ties counted half; for each negative row
+        the share of positives that beat it.
+    """
     positive = np.asarray(truth, np.float64) == 1
     scores = np.asarray(probabilities, np.float64)
     above, below = scores[positive], scores[~positive]
@@ -64,10 +81,7 @@ def auroc_variance(truth: ArrayLike, probabilities: ArrayLike) -> tuple[float, f
         raise ValueError(f"AUROC needs both classes. Received: {len(above)} positive, {len(below)} negative")
     together = rankdata(np.concatenate([above, below]))
     beaten = (together[: len(above)] - rankdata(above)) / len(below)
-    beating = 1 - (together[len(above) :] - rankdata(below)) / len(above)
-    if len(above) == 1 or len(below) == 1:
-        return float(beaten.mean()), float("nan")
-    return float(beaten.mean()), float(beaten.var(ddof=1) / len(above) + beating.var(ddof=1) / len(below))
+    return beaten, 1 - (together[len(above) :] - rankdata(below)) / len(above)
 
 
 def delong_interval(truth: ArrayLike, probabilities: ArrayLike) -> Estimate:
