@@ -171,9 +171,9 @@ def _auroc_error(above: FloatArray, below: FloatArray, own: IntArray, other: Int
     ill = np.bincount(own, above - above.mean(), patients) / len(above)
     well = np.bincount(other, below - below.mean(), patients) / len(below)
     variance = (
-        _unbiased(ill @ ill, len(np.unique(own)))
-        + _unbiased(well @ well, len(np.unique(other)))
-        + 2 * _unbiased(ill @ well, len(np.union1d(own, other)))
+        _unbiased(ill, ill, len(np.unique(own)))
+        + _unbiased(well, well, len(np.unique(other)))
+        + 2 * _unbiased(ill, well, len(np.union1d(own, other)))
     )
     return float(np.sqrt(max(variance, 0.0)))
 
@@ -183,7 +183,7 @@ def _log_loss(paired: Paired, alpha: float, seed: int) -> Difference:
     better, cluster = before - after, owners(paired.patients)
 
     def mean(weights: FloatArray) -> FloatArray:
-        return ((weights @ better) / weights.sum(axis=1))[:, None]
+        return np.asarray((weights @ better) / weights.sum(axis=1), np.float64)[:, None]
 
     error = float(clustered_bootstrap(paired.patients, mean, seed).std(ddof=1))
     losses = float(before.mean()), float(after.mean())
@@ -242,8 +242,8 @@ def _independent_trials(differences: FloatArray, cluster: IntArray) -> float:
     apart = differences - differences.mean()
     if patients < 2 or not apart.any():
         return float(patients)
-    sums = np.bincount(cluster, apart)
-    inflation = _unbiased(sums @ sums, patients) / _unbiased(apart @ apart, rows)
+    sums = np.bincount(cluster, apart).astype(np.float64)
+    inflation = _unbiased(sums, sums, patients) / _unbiased(apart, apart, rows)
     return float(rows / max(inflation, 1.0))
 
 
@@ -263,11 +263,14 @@ def _highest_difference(gained: float, lost: float, trials: float, bound: float)
         variance = max((2 * likely + difference * (1 - difference)) / trials, 0.0)
         return float(difference - (gained - lost) - bound * np.sqrt(variance))
 
-    return float(brentq(excess, gained - lost, 1.0)) if gained < 1 else 1.0
+    # At the difference itself equal decisions have no variance, which is no end of their interval.
+    lowest = gained - lost + 1e-12
+    return float(brentq(excess, lowest, 1.0)) if lowest < 1 else 1.0
 
 
-def _unbiased(square: float, count: int) -> float:
-    return square * count / (count - 1)
+def _unbiased(one: FloatArray, other: FloatArray, count: int) -> float:
+    """The sum of products of centered parts of `count` clusters, free of the bias that their own mean brings."""
+    return float(one @ other) * count / (count - 1)
 
 
 def _quantile(alpha: float, cluster: IntArray, patients: int) -> float:
