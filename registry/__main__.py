@@ -46,8 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     promote = _add(verbs, "promote", _promote, "judge candidates by gates and against the champion; crown the best")
     promote.add_argument("--task", required=True, choices=task_names())
-    promote.add_argument("--run", default="newest", help="a training's id, judged alone (default: newest, those never judged)")
-    promote.add_argument("--gates", default="task", help="a set of gates or a YAML file (default: task, the task's own)")
+    promote.add_argument(
+        "--run", default="newest", help="a training's id, judged alone (default: newest, those never judged)"
+    )
+    promote.add_argument(
+        "--gates", default="task", help="a set of gates or a YAML file (default: task, the task's own)"
+    )
     promote.add_argument(
         "--manifest",
         default="champion",

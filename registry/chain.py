@@ -1,5 +1,6 @@
 """The chain of a task's decisions: a head that names the newest, each of which names the one before it."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from registry.decision import FILE, Decision, read_decision
+from registry.decision import FILE, STEP, Decision, read_decision
 from secondread.errors import RegistryError
 from secondread.storage import sha256_of
-from secondread.tracking.decision import STEP
 
 HEAD = "history.head"  # tags of the registered model
 APPLIED = "history.applied"
@@ -55,16 +55,13 @@ def read_head(client: MlflowClient, task: str, tag: str = HEAD) -> Head | None:
     except MlflowException:
         said = None
     if said is None:
-        return _none_yet(client, task) if tag == HEAD else None
+        if tag == HEAD and decision_runs(client, task):
+            raise RegistryError(f"registered model {task}: its tag {HEAD} is gone; {_mend(client, task)}")
+        return None
     number, *names = said.split()
     if not number.isdecimal() or len(names) != 2:
         raise RegistryError(f"registered model {task}: its tag {tag} was changed to {said!r}; {_mend(client, task)}")
     return Head(int(number), *names)
-
-
-def _none_yet(client: MlflowClient, task: str) -> None:
-    if decision_runs(client, task):
-        raise RegistryError(f"registered model {task}: its tag {HEAD} is gone; {_mend(client, task)}")
 
 
 def _mend(client: MlflowClient, task: str) -> str:
@@ -97,16 +94,17 @@ def _read_link(client: MlflowClient, head: Head) -> tuple[Link, Head | None]:
     except MlflowException:
         return Link(head, None, (f"{name}: its run {head.run_id} is gone",)), None
     problems = [] if run.info.lifecycle_stage == "active" else [f"{name}: its run {head.run_id} was deleted"]
-    try:
-        folder = Path(client.download_artifacts(head.run_id, ""))
-        text = (folder / FILE).read_text()
-        decision = read_decision(text)
-    except (MlflowException, OSError, ValueError, RegistryError):
-        problems.append(f"{name}: its {FILE} cannot be read")
-        return Link(head, None, tuple(problems)), _former(run.data.tags, head)
-    if sha256_of(text.encode()) != head.digest:
-        problems.append(f"{name}: its {FILE} was changed")
-    problems += [f"{name}: its {problem}" for problem in _changes(run, folder, decision, head)]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            content = Path(client.download_artifacts(head.run_id, "", folder))
+            text = (content / FILE).read_text()
+            decision = read_decision(text)
+        except (MlflowException, OSError, ValueError, RegistryError):
+            problems.append(f"{name}: its {FILE} cannot be read")
+            return Link(head, None, tuple(problems)), _former(run.data.tags, head)
+        if sha256_of(text.encode()) != head.digest:
+            problems.append(f"{name}: its {FILE} was changed")
+        problems += [f"{name}: its {problem}" for problem in _changes(run, content, decision, head)]
     return Link(head, decision, tuple(problems)), _former(decision.tags(), head)
 
 

@@ -55,7 +55,7 @@ def commit(client: MlflowClient, former: Head | None, run_id: str, decision: Dec
 def settle(client: MlflowClient, task: str) -> None:
     """Carry out a decision that counts but whose process was killed. Call it `alone`.
 
-    A decision that is damaged is left alone: `decide.stand` tells, and nobody goes on from it unasked.
+    A decision that is damaged is left alone: `standing.stand` tells, and nobody goes on from it unasked.
     """
     head = read_head(client, task)
     if head is None or head == read_head(client, task, APPLIED):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pandas as pd
 from mlflow.entities import Run
@@ -13,10 +13,8 @@ from registry.decision import Asks, Compared, Level
 from secondread.config import load_config
 from secondread.data.manifest import manifest_digest
 from secondread.errors import RegistryError, SecondReadError
+from secondread.evaluation.comparison import Difference, Measure, Paired, compare, pair, spent_alpha
 from secondread.evaluation.metrics import Thresholds
-
-if TYPE_CHECKING:
-    from secondread.evaluation.comparison import Difference, Measure, Paired
 
 Ground = Literal["champion", "candidate"]
 
@@ -56,17 +54,15 @@ class Match:
         return f"champion, {champion.name}", f"candidate, {challenger.name}"
 
     @cached_property
-    def _pairs(self) -> "dict[str, Paired]":
+    def _pairs(self) -> dict[str, Paired]:
         return {}
 
-    def paired(self, level: Level) -> "Paired":
+    def paired(self, level: Level) -> Paired:
         """Both answers to the primary label of every image, or study, that both have answered.
 
         Raises:
             RegistryError: one of them has not answered studies.
         """
-        from secondread.evaluation.comparison import pair
-
         if level not in self._pairs:
             label = self.challenger.task.primary
             champion, challenger = (one.of(level) for one in self.answers)
@@ -93,14 +89,14 @@ class Match:
         """Test rows not counted because one of the two was trained on them or on their patients."""
         return sum(one.of(level).left_out for one in self.answers)
 
-    def compare(self, measure: "Measure", level: Level, asks: Asks, margin: float | None, alpha: float) -> "tuple[Compared, Difference]":
+    def compare(
+        self, measure: Measure, level: Level, asks: Asks, margin: float | None, alpha: float
+    ) -> tuple[Compared, Difference]:
         """Compare both; what is found, to be kept and to be drawn.
 
         Args:
             alpha: of the first comparison of a champion; superiority over one that met others costs more.
         """
-        from secondread.evaluation.comparison import compare, spent_alpha
-
         paired = self.paired(level)
         spent = spent_alpha(alpha, self.met) if asks == "superiority" else alpha
         found = compare(measure, paired, spent, _SEED)
@@ -162,7 +158,7 @@ def _answers_on(contender: Contender, owner: Contender) -> _Answers:
         if at_home:
             return _Table(table, thresholds(table, description), 0)
         # Its folds are the owner's, and chose nothing of this model: the bundle's own thresholds decide.
-        table = table.assign(fold=pd.NA)
+        table["fold"] = pd.NA
         unseen = table[~_seen(contender, table)].reset_index(drop=True)
         return _Table(unseen, thresholds(unseen, description), len(table) - len(unseen))
 

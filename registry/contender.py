@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -139,7 +140,8 @@ class Contender:
 def artifact(client: MlflowClient, run_id: str, name: str) -> Path | None:
     """A file of a run, brought here if need be; None where the run has none of that name."""
     try:
-        path = Path(client.download_artifacts(run_id, name))
+        root = client.get_run(run_id).info.artifact_uri
+        path = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{root}/{name}"))
     except (MlflowException, OSError):
         return None
     return path if path.is_file() else None

@@ -45,8 +45,7 @@ class Contest:
         for version, run in candidates:
             challenger = Contender(self.client, self.task, version, run)
             print(f"version {version}, {run.data.tags.get('model')}, run {run.info.run_id}", flush=True)
-            match = champion and Match(champion, challenger, self.ground, self._met(champion.version, judged))
-            one, drawn = judge(challenger, match, self.gates)
+            one, drawn = judge(challenger, self._match(champion, challenger, judged), self.gates)
             figures |= drawn
             if one.verdict == "promoted":
                 if any(former.verdict == "promoted" for former in judged) and not self.gates.compare_models:
@@ -57,10 +56,13 @@ class Contest:
             judged.append(one)
         return self._draft(before, judged, figures)
 
-    def _met(self, champion: int, judged: Sequence[Judged]) -> int:
-        """How many candidates a champion was compared with, in the history and in this contest."""
+    def _match(self, champion: Contender | None, challenger: Contender, judged: Sequence[Judged]) -> Match | None:
+        """Both, with how many candidates the champion was compared with in the history and in this contest."""
+        if champion is None:
+            return None
         everyone = [one for decision in self.past for one in decision.candidates] + list(judged)
-        return sum(one.against == champion and one.is_compared_by_auroc for one in everyone)
+        met = sum(one.against == champion.version and one.is_compared_by_auroc for one in everyone)
+        return Match(champion, challenger, self.ground, met)
 
     def _draft(self, before: Aliases, judged: Sequence[Judged], figures: dict[str, bytes]) -> Draft:
         promoted = [one.version for one in judged if one.verdict == "promoted"]
@@ -89,4 +91,6 @@ def _reason(judged: Judged, before: Aliases) -> str:
         return f"{name} failed {', '.join(judged.failed)}"
     if judged.verdict == "bettered":
         return f"{name} passed, and another was preferred"
-    return f"{name} passed every gate" + ("" if before.champion is None else f" and displaces version {before.champion}")
+    return f"{name} passed every gate" + (
+        "" if before.champion is None else f" and displaces version {before.champion}"
+    )

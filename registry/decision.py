@@ -9,6 +9,7 @@ from secondread.errors import RegistryError
 from secondread.storage import sha256_of
 
 FILE = "decision.json"
+STEP = "promote"  # the tag of the runs of decisions
 
 Kind = Literal["promotion", "refusal", "rollback"]
 Level = Literal["image", "study"]
@@ -88,7 +89,6 @@ class Judged(_Record):
     def failed(self) -> tuple[str, ...]:
         """The gates that were not passed."""
         return tuple(result.gate for result in self.results if not result.passed)
-
 
     @property
     def is_compared_by_auroc(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,10 +12,8 @@ from registry.contender import Contender
 from registry.decision import Asks, Compared, Level
 from registry.subgroups import Shortfall, shortfalls
 from secondread.errors import BundleError, RegistryError
+from secondread.evaluation.comparison import Difference, Measure
 from secondread.storage import sha256_of
-
-if TYPE_CHECKING:
-    from secondread.evaluation.comparison import Difference
 
 _FOLDER = Path(__file__).with_suffix("")
 _TRAIN_AGAIN = "train again, which measures it"
@@ -30,7 +28,7 @@ class Finding(NamedTuple):
     found: str
     advice: str = ""
     compared: Compared | None = None
-    difference: "Difference | None" = None
+    difference: Difference | None = None
 
 
 class _Gate(BaseModel):
@@ -79,8 +77,13 @@ class _Figure(NamedTuple):
 
 
 def decimal(value: float) -> str:
-    """Two or three significant places, without the leading zero of a share."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+    """A measured number: three places, without the leading zero of a share."""
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def limit(value: float) -> str:
+    """A number as the gate's author wrote it, without the leading zero of a share."""
+    return f"{value:g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:g}"
 
 
 class SkillGate(_Measured):
@@ -96,7 +99,7 @@ class SkillGate(_Measured):
 
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Judge the low end of the interval."""
-        asked = f"above {decimal(self.above)}, with its whole interval"
+        asked = f"above {limit(self.above)}, with its whole interval"
         found = self._figure(candidate, "skill")
         if found is None:
             return Finding(False, asked, "not measured", _TRAIN_AGAIN)
@@ -119,7 +122,7 @@ class SensitivityGate(_Measured):
 
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Judge the value or the low end of the interval."""
-        asked = f"at least {decimal(self.at_least)}" + ("" if self.by == "value" else ", with its whole interval")
+        asked = f"at least {limit(self.at_least)}" + ("" if self.by == "value" else ", with its whole interval")
         suffix = "" if self.operating_point == "balanced" else f"_at_{self.operating_point}"
         found = self._figure(candidate, f"sensitivity{suffix}")
         if found is None:
@@ -142,7 +145,7 @@ class CalibrationGate(_Measured):
 
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Judge the error itself: the low end of its interval would let any small test pass."""
-        asked = f"an expected calibration error of at most {decimal(self.at_most)}"
+        asked = f"an expected calibration error of at most {limit(self.at_most)}"
         found = self._figure(candidate, "ece")
         if found is None:
             return Finding(False, asked, "not measured", _TRAIN_AGAIN)
@@ -297,7 +300,7 @@ class SubgroupsGate(_Gate):
 
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Measure each subgroup of the test images."""
-        asked = f"no subgroup's sensitivity or specificity surely more than {decimal(self.margin)} below everyone's"
+        asked = f"no subgroup's sensitivity or specificity surely more than {limit(self.margin)} below everyone's"
         found = shortfalls(candidate, self.at_least)
         if not found:
             return Finding(True, asked, f"no subgroup with {self.at_least} images is known")
@@ -316,7 +319,7 @@ class ComparisonGate(_Gate):
     """
 
     gate: Literal["comparison"]
-    measure: Literal["auroc", "sensitivity", "specificity", "accuracy", "log_loss"]
+    measure: Measure
     level: Level = "image"
     asks: Asks
     margin: float | None = Field(None, gt=0)
@@ -340,7 +343,7 @@ class ComparisonGate(_Gate):
         """In words."""
         if self.margin is None:
             return "better, with the whole interval of the difference"
-        return f"not worse by {decimal(self.margin)} or more, with the whole interval of the difference"
+        return f"not worse by {limit(self.margin)} or more, with the whole interval of the difference"
 
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Compare in pairs."""

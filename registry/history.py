@@ -7,9 +7,9 @@ from mlflow import MlflowClient
 from registry.aliases import version_exists
 from registry.chain import Link, decision_runs, walk
 from registry.commit import settle
-from registry.decide import Standing, stand
 from registry.decision import Decision, Judged
 from registry.lock import alone_if_free
+from registry.standing import Standing, stand
 from secondread.tasks import load_task
 from secondread.tracking.database import connect
 
@@ -61,7 +61,9 @@ def _story(task: str, links: Sequence[Link]) -> Iterator[str]:
 
 
 def _change(decision: Decision) -> str:
-    before, after = ("nobody" if one is None else str(one) for one in (decision.champion_before, decision.champion_after))
+    before, after = (
+        "nobody" if one is None else str(one) for one in (decision.champion_before, decision.champion_after)
+    )
     return f"{before} -> {after}"
 
 

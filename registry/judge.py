@@ -20,7 +20,7 @@ def judge(candidate: Contender, match: Match | None, gates: GateSet) -> tuple[Ju
     Args:
         match: with the champion; None where there is none.
     Returns:
-        the judgement, `promoted` if it passed, and its figures as PNG by their name.
+        the judgement, `promoted` if it passed, and its figures as PNG by their path in the decision's run.
     Raises:
         SecondReadError: the comparison with the champion cannot be made; nobody is judged by that.
     """
@@ -41,7 +41,7 @@ def judge(candidate: Contender, match: Match | None, gates: GateSet) -> tuple[Ju
         compared=tuple(finding.compared for finding in findings.values() if finding.compared),
         digests=candidate.digests() if findings[_WHOLE].passed else {},
     )
-    return judged, _figures(match, list(findings.values())) if match else {}
+    return judged, _figures(match, list(findings.values())) if match and judged.compared else {}
 
 
 def _whole(candidate: Contender) -> Finding:
@@ -55,7 +55,9 @@ def _whole(candidate: Contender) -> Finding:
 
 
 def _said(gate: str, finding: Finding) -> Finding:
-    print(f"  {'passed' if finding.passed else 'FAILED'}  {gate:<32} {finding.found}; asked: {finding.asked}", flush=True)
+    print(
+        f"  {'passed' if finding.passed else 'FAILED'}  {gate:<32} {finding.found}; asked: {finding.asked}", flush=True
+    )
     if not finding.passed and finding.advice:
         print(f"          next: {finding.advice}", flush=True)
     return finding
@@ -79,11 +81,11 @@ def _figures(match: Match, findings: Sequence[Finding]) -> dict[str, bytes]:
             if finding.compared and finding.difference and finding.compared.level == level
         ]
         if compared:
-            name = f"version_{match.challenger.version}{'' if level == 'image' else '_study'}"
+            folder = f"figures/version_{match.challenger.version}{'' if level == 'image' else '_study'}"
             paired = match.paired(level)
-            found[f"{name}_roc"] = _png(paired_roc(paired, match.names))
-            found[f"{name}_decisions"] = _png(agreement(paired, match.names))
-            found[f"{name}_differences"] = _png(differences(compared))
+            found[f"{folder}/paired_roc.png"] = _png(paired_roc(paired, match.names))
+            found[f"{folder}/differences.png"] = _png(differences(compared))
+            found[f"{folder}/agreement.png"] = _png(agreement(paired, match.names))
     return found
 
 

@@ -7,10 +7,11 @@ from registry.chain import walk
 from registry.commit import HeadMoved, settle
 from registry.comparison import Ground
 from registry.contest import Contest
-from registry.decide import decide, stand
+from registry.decide import decide
 from registry.decision import Decision
 from registry.gates import load_gates
 from registry.lock import alone
+from registry.standing import stand
 from secondread.errors import RegistryError
 from secondread.tasks import load_task
 from secondread.tracking.database import connect

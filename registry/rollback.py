@@ -2,13 +2,14 @@
 
 from mlflow import MlflowClient
 
-from registry.aliases import CHAMPION, PREVIOUS, Aliases, version_exists
+from registry.aliases import Aliases
 from registry.chain import walk
 from registry.commit import settle
 from registry.contender import Contender
-from registry.decide import Draft, Standing, decide, stand
+from registry.decide import Draft, decide
 from registry.decision import Decision
 from registry.lock import alone
+from registry.standing import Standing, stand
 from secondread.errors import RegistryError
 from secondread.tasks import load_task
 from secondread.tracking.database import connect
@@ -34,7 +35,8 @@ def rollback(task_name: str, version: int | None = None, reason: str = "") -> De
         if standing.is_sound and to == standing.held.champion:
             raise RegistryError(f"{task.name}: version {to} is champion already")
         _verify(client, standing, Contender.of(client, task, to))
-        draft = Draft("rollback", Aliases(to, _previous(client, standing, to)), _reason(client, standing, to, reason))
+        previous = next((one for one in standing.said if one not in (None, to, *standing.gone)), None)
+        draft = Draft("rollback", Aliases(to, previous), _reason(standing, to, reason))
         return decide(client, standing, {"task": task.name, "to": str(to)}, lambda: draft)
 
 
@@ -51,23 +53,11 @@ def _verify(client: MlflowClient, standing: Standing, contender: Contender) -> N
                 )
 
 
-def _previous(client: MlflowClient, standing: Standing, to: int) -> int | None:
-    """The version to go back to from there: the champion until now, or else the one before, if it is still there."""
-    for version in standing.said:
-        if version is not None and version != to and version_exists(client, standing.task, version):
-            return version
-    return None
-
-
-def _reason(client: MlflowClient, standing: Standing, to: int, given: str) -> str:
+def _reason(standing: Standing, to: int, given: str) -> str:
     """What the person said, and what was found not to be as the history says."""
     parts = [given or f"a person went back to version {to}", *standing.problems]
-    held, said = standing.held, standing.said
-    for version in dict.fromkeys(said):
-        if version is not None and not version_exists(client, standing.task, version):
-            parts.append(f"version {version} had been deleted")
-    if held.champion is not None and held.champion != said.champion:
-        parts.append(f"the alias {CHAMPION} had been moved to version {held.champion}")
-    if held.previous is not None and held.previous != said.previous:
-        parts.append(f"the alias {PREVIOUS} had been moved to version {held.previous}")
+    parts += [f"version {version} had been deleted" for version in standing.gone]
+    for name, held, said in zip(Aliases._fields, standing.held, standing.said, strict=True):
+        if held is not None and held != said:
+            parts.append(f"the alias {name} had been moved to version {held}")
     return "; ".join(parts)
