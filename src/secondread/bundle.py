@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.operating_points import OperatingPoint
+from secondread.evaluation.study import StudyRule
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of, write_aside
@@ -30,7 +31,11 @@ class BundleDescription(BaseModel):
         task_labels: every label of the task, in order; those that are not in `labels` are answered by null.
         labels: the labels that the network answers, in the order of its outputs.
         calibration: by label, how the network's probabilities become those that are answered.
+        study_rules: how the answers to a study's slices become one, for each label that could be learned; none where
+            the task has no studies.
+        study_operating_points: the same names as of images, for the labels of `study_rules`.
         prior: by label, share of the source's training images that have it, before any change of the class balance.
+        study_prior: by label of `study_rules`, share of the training studies that have it.
         figures: what was measured, by the names of the run's metrics.
         files: SHA-256 of each other file of the bundle.
     """
@@ -45,7 +50,10 @@ class BundleDescription(BaseModel):
     preprocess: Preprocess
     calibration: dict[str, Calibration]
     operating_points: tuple[OperatingPoint, ...]
+    study_rules: tuple[StudyRule, ...] = ()
+    study_operating_points: tuple[OperatingPoint, ...] = ()
     prior: dict[str, float]
+    study_prior: dict[str, float] = {}
     manifest_digest: str
     store_digest: str
     git_commit: str
@@ -57,10 +65,21 @@ class BundleDescription(BaseModel):
     def _a_calibration_and_a_point_a_label(self) -> "BundleDescription":
         if set(self.calibration) != set(self.labels):
             raise ValueError(f"calibration is not given for each of {self.labels}")
-        for name in self.point_names:
-            if [point.label for point in self.operating_points if point.name == name] != list(self.labels):
-                raise ValueError(f"operating point {name!r} is not given for each of {self.labels}")
+        given = ((self.labels, self.operating_points), (self.study_labels, self.study_operating_points))
+        for labels, points in given:
+            for name in self.point_names if labels else ():
+                if [point.label for point in points if point.name == name] != list(labels):
+                    raise ValueError(f"operating point {name!r} is not given for each of {labels}")
+        if not set(self.study_labels) == set(self.study_prior) <= set(self.labels):
+            raise ValueError(
+                f"study rules for {self.study_labels}, of which the prior or the image's answer is missing"
+            )
         return self
+
+    @property
+    def study_labels(self) -> tuple[str, ...]:
+        """Labels that are answered for whole studies."""
+        return tuple(rule.label for rule in self.study_rules)
 
     @property
     def point_names(self) -> tuple[str, ...]:
@@ -73,9 +92,16 @@ class BundleDescription(BaseModel):
         Raises:
             BundleError: there is none of that name.
         """
+        return self._named(name, self.operating_points)
+
+    def study_points(self, name: str) -> dict[str, OperatingPoint]:
+        """The operating point of that name for whole studies, by label; as `points`."""
+        return self._named(name, self.study_operating_points)
+
+    def _named(self, name: str, points: tuple[OperatingPoint, ...]) -> dict[str, OperatingPoint]:
         if name not in self.point_names:
             raise BundleError(f"operating_point={name}: this model has {', '.join(self.point_names)}")
-        return {point.label: point for point in self.operating_points if point.name == name}
+        return {point.label: point for point in points if point.name == name}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Task(BaseModel):
         labels: in the fixed order of model outputs and columns.
         primary: the label that decides; metrics without a suffix are its.
         modalities: DICOM Modality (0008,0060) values that the task accepts.
+        combines_studies: images are slices, and those of a study combine into one answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +27,7 @@ class Task(BaseModel):
     labels: tuple[str, ...]
     primary: str
     modalities: tuple[str, ...]
+    combines_studies: bool
     intended_use: str
 
     @model_validator(mode="after")

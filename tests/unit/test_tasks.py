@@ -23,6 +23,10 @@ def test_pneumonia_asks_x_rays_for_one_thing() -> None:
     assert (task.labels, task.primary, task.modalities) == (("pneumonia",), "pneumonia", ("CR", "DX"))
 
 
+def test_the_slices_of_a_head_combine_and_x_rays_do_not() -> None:
+    assert (load_task("hemorrhage").combines_studies, load_task("pneumonia").combines_studies) == (True, False)
+
+
 def test_columns_are_named_after_the_labels_in_their_order() -> None:
     task = load_task("hemorrhage")
     assert task.label_columns[:2] == ("label_any", "label_epidural")

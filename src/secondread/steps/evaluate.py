@@ -11,13 +11,22 @@ from secondread.config import RunConfig
 from secondread.data.feed import Rows
 from secondread.data.prepare import Prepared, prepare
 from secondread.errors import BundleError, SourceError
-from secondread.steps.present import ImagesOf, log_images, log_table, predictions_table, present, summary_line
-from secondread.steps.thresholds import thresholds_of
-from secondread.tasks import load_task
+from secondread.evaluation.study import study_table
+from secondread.steps.present import (
+    ImagesOf,
+    log_images,
+    log_predictions,
+    predictions_table,
+    present,
+    summary_line,
+)
+from secondread.steps.studies import log_studies, tested_studies
+from secondread.steps.thresholds import study_thresholds_of, thresholds_of
+from secondread.tasks import Task, load_task
 from secondread.tracking.answer import answer_files
 from secondread.tracking.home import home
 from secondread.tracking.model import bundle_folder, fetch_model
-from secondread.tracking.run import open_run
+from secondread.tracking.run import Run, open_run
 
 
 def evaluate(config: RunConfig, model_uri: str, split: str) -> str:
@@ -41,12 +50,23 @@ def evaluate(config: RunConfig, model_uri: str, split: str) -> str:
         print(f"opened run {run.id}", flush=True)
         log_images(run, data, task)
         table, rows = _answered(data, model, description)
-        log_table(run, table, "predictions")
+        log_predictions(run, table)
         points = {name: thresholds_of(table, description, name) for name in description.point_names}
         images = ImagesOf(data, rows)
         metrics = present(run, table, images, description.labels, task.primary, points, description.prior)
+        _log_studies(run, table, description, task)
         print(f"run {run.id}: {summary_line(metrics)}", flush=True)
         return run.id
+
+
+def _log_studies(run: Run, predictions: pd.DataFrame, description: BundleDescription, task: Task) -> None:
+    """Combine the slices as the bundle says, where it says so and studies are known."""
+    labels = description.study_labels
+    table = study_table(predictions, description.study_rules, labels)
+    if labels and len(table):
+        tested = tested_studies(table)
+        points = {name: study_thresholds_of(tested, description, name) for name in description.point_names}
+        log_studies(run, table, labels, task.primary, points, description.study_prior)
 
 
 def _chosen(config: RunConfig, description: BundleDescription, split: str) -> Prepared:

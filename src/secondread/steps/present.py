@@ -27,6 +27,7 @@ from secondread.tasks import Task
 from secondread.tracking.run import Run
 
 _SEED = 0  # of the resamples behind intervals: equal predictions give equal figures
+_PLACE = ("study_key", "order")
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,24 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Put probabilities beside the truth; the table holds nothing that identifies a patient.
 
+    `study_key` and `order` say where an image belongs, for whole studies; `predictions.parquet` goes without them.
+
     Args:
         manifest: the rows that were predicted.
         probabilities: shape (n, answered labels).
         labels: the answered labels.
     """
-    columns = ["image_key", "patient_key", "split", "fold", *task.label_columns]
+    columns = ["image_key", "patient_key", *_PLACE, "split", "fold", *task.label_columns]
     table = manifest[columns].reset_index(drop=True)
     table["fold"] = table["fold"].astype("Int64").mask(table["fold"] < 0)
     for place, label in enumerate(labels):
         table[f"probability_{label}"] = probabilities[:, place].astype(np.float64)
     return table
+
+
+def log_predictions(run: Run, predictions: pd.DataFrame) -> None:
+    """Log `predictions.parquet`: a table of `predictions_table`, as it is answered."""
+    log_table(run, predictions.drop(columns=list(_PLACE)), "predictions")
 
 
 def log_table(run: Run, table: pd.DataFrame, name: str) -> None:
@@ -92,10 +100,7 @@ def present(
         the logged metrics, with their `test/` names.
     """
     thresholds = points[BALANCED]
-    found = evaluate(table, labels, primary, thresholds, prior, _SEED)
-    for name in points.keys() - {BALANCED}:
-        found |= evaluate_point(table, labels, primary, points[name], name)
-    metrics = {f"test/{name}": value for name, value in found.items()}
+    metrics = {f"test/{name}": value for name, value in measure(table, labels, primary, points, prior).items()}
     run.log_metrics(metrics)
     run.set_tags({"mlflow.note.content": summary_line(metrics)})  # the run's description in the UI
     half = dict.fromkeys(labels, 0.5)
@@ -112,6 +117,20 @@ def present(
         run.log_text(text, f"classification_report_{name}.txt")
         run.log_text(frame.to_csv(index=False), f"classification_report_{name}.csv")
     return metrics
+
+
+def measure(
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    primary: str,
+    points: Mapping[str, Thresholds],
+    prior: Mapping[str, float],
+) -> dict[str, float]:
+    """Everything that `evaluate` measures, at `balanced`, and the decisions at the other operating points."""
+    found = evaluate(table, labels, primary, points[BALANCED], prior, _SEED)
+    for name in points.keys() - {BALANCED}:
+        found |= evaluate_point(table, labels, primary, points[name], name)
+    return found
 
 
 def log_images(run: Run, prepared: Prepared, task: Task) -> None:

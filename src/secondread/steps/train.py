@@ -1,7 +1,7 @@
 """Train a model, measure it, and log everything to one run."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import keras
@@ -16,18 +16,18 @@ from secondread.errors import AuditError
 from secondread.evaluation.calibration import Calibration, choose_calibration, cross_calibrated
 from secondread.evaluation.figures.curves import curves
 from secondread.evaluation.figures.reliability import reliability_before_after
-from secondread.evaluation.metrics import Thresholds
-from secondread.evaluation.operating_points import BALANCED, OperatingPoint, choose_point
+from secondread.evaluation.operating_points import OperatingPoint
 from secondread.models.architectures import answers_primary_alone
 from secondread.steps.present import (
     ImagesOf,
     log_images,
-    log_table,
+    log_predictions,
     predictions_table,
     present,
     summary_line,
 )
-from secondread.steps.thresholds import SEED, row_thresholds
+from secondread.steps.studies import Studies, learn_studies, log_studies, tested_studies
+from secondread.steps.thresholds import SEED, choose_points, every_threshold
 from secondread.tasks import Task, load_task
 from secondread.tracking.git import git_state
 from secondread.tracking.home import home
@@ -47,6 +47,7 @@ class _Outcome:
         predictions: the same rows, calibrated.
         calibration: of each answered label, chosen on val or out of fold.
         points: of each answered label, chosen on the same rows once they are calibrated.
+        studies: answers to whole studies, learned from the same rows; None where there are none.
     """
 
     trained: Trained
@@ -54,6 +55,7 @@ class _Outcome:
     predictions: pd.DataFrame
     calibration: dict[str, Calibration]
     points: tuple[OperatingPoint, ...]
+    studies: Studies | None
 
 
 def train(config: RunConfig) -> str:
@@ -106,8 +108,9 @@ def _train_once(config: RunConfig, data: Prepared, task: Task, labels: tuple[str
     raw = _predict(trained.model, config, data, split.isin(["val", "test"]), task, labels)
     calibration = _calibration(raw[raw["split"] == "val"], labels)
     predictions = _calibrated(raw, calibration)
-    points = tuple(_points(predictions[predictions["split"] == "val"], labels, config))
-    return _Outcome(trained, raw, predictions, calibration, points)
+    points = tuple(choose_points(predictions[predictions["split"] == "val"], labels, config))
+    studies = learn_studies(predictions, data.manifest, task, labels, config)
+    return _Outcome(trained, raw, predictions, calibration, points, studies)
 
 
 def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], run: Run) -> _Outcome:
@@ -120,7 +123,8 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
     left_out = pd.concat(parts, ignore_index=True)
     calibration = _calibration(left_out, labels)
     measured = _cross_calibrated(left_out, labels)
-    points = tuple(_points(measured, labels, config))
+    points = tuple(choose_points(measured, labels, config))
+    studies = learn_studies(measured, data.manifest, task, labels, config)
     epochs = round(float(np.median(best_epochs)))
     print(f"refit on all {len(data.manifest):,} images for {epochs} epochs", flush=True)
     everything = pd.Series(True, data.manifest.index)
@@ -136,7 +140,7 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
     ).assign(split="train")
     raw = pd.concat([left_out, served], ignore_index=True)
     predictions = pd.concat([measured, _calibrated(served, calibration)], ignore_index=True)
-    return _Outcome(refit, raw, predictions, calibration, points)
+    return _Outcome(refit, raw, predictions, calibration, points, studies)
 
 
 def _train_fold(
@@ -199,20 +203,11 @@ def _cross_calibrated(raw: pd.DataFrame, labels: tuple[str, ...]) -> pd.DataFram
     )
 
 
-def _points(table: pd.DataFrame, labels: tuple[str, ...], config: RunConfig) -> Iterator[OperatingPoint]:
-    """Choose every operating point on calibrated rows of images or studies."""
-    targets: dict[str, float | None] = {BALANCED: None, **config.operating_points.model_dump()}
-    for name, target in targets.items():
-        for label in labels:
-            truth, probability = table[f"label_{label}"], table[f"probability_{label}"]
-            yield choose_point(label, name, target, truth, probability, table["patient_key"], SEED)
-
-
 def _log(
     run: Run, config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], outcome: _Outcome
 ) -> dict[str, float]:
     trained, predictions = outcome.trained, outcome.predictions
-    log_table(run, predictions, "predictions")
+    log_predictions(run, predictions)
     run.log_figure(_curves(trained), "training_curves")
     run.log_text(_model_summary(trained.model), "model_summary.txt")
     best = trained.history.filter(like="val/").iloc[trained.best_epoch - 1]
@@ -224,9 +219,13 @@ def _log(
     places = data.manifest.drop_duplicates("image_key").set_index("image_key")["row"]
     rows = predictions.loc[tested, "image_key"].map(places).to_numpy(np.int64)
     table = predictions[tested].reset_index(drop=True)
-    points = _by_name(table, outcome.points)
+    points = every_threshold(table, outcome.points)
     metrics = present(run, table, ImagesOf(data, rows), labels, task.primary, points, prior)
     _log_calibration(run, outcome, task)
+    studies = outcome.studies
+    if studies is not None:
+        points = every_threshold(tested_studies(studies.table), studies.points)
+        metrics |= log_studies(run, studies.table, studies.labels, task.primary, points, studies.prior)
     description = BundleDescription(
         task=task.name,
         task_labels=task.labels,
@@ -235,7 +234,10 @@ def _log(
         preprocess=data.preprocess,
         calibration=outcome.calibration,
         operating_points=outcome.points,
+        study_rules=studies.rules if studies else (),
+        study_operating_points=studies.points if studies else (),
         prior=prior,
+        study_prior=studies.prior if studies else {},
         manifest_digest=data.manifest_digest,
         store_digest=data.store_digest,
         git_commit=git_state().commit,
@@ -247,12 +249,6 @@ def _log(
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics
-
-
-def _by_name(table: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, Thresholds]:
-    """By name of an operating point its thresholds for the rows of a table."""
-    names = dict.fromkeys(point.name for point in points)
-    return {name: row_thresholds(table, [point for point in points if point.name == name]) for name in names}
 
 
 def _log_calibration(run: Run, outcome: _Outcome, task: Task) -> None:
