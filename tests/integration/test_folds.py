@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from integration.conftest import NewProject
 from integration.project import Project, flags
+from secondread.bundle import load_description
+from secondread.steps.thresholds import study_thresholds_of, thresholds_of
 from secondread.storage import sha256_of
 from secondread.tracking.answer import answer_files
 
@@ -94,4 +96,26 @@ def test_the_model_that_is_served_is_the_refit_and_answers_as_predicted(validate
         validated.project.model(validated.run), [files[key] for key in rows["image_key"]], "balanced"
     )
     served = [answer["probability_any"] for answer in answers]
-    assert served == pytest.approx(rows["probability_any"].to_list(), abs=1e-5)
+    assert served == pytest.approx(rows["probability_any"].to_list(), abs=1e-6)
+
+
+def test_studies_are_answered_out_of_fold(validated: CrossValidated) -> None:
+    folder = validated.project.artifacts(validated.run)
+    studies, shared = pd.read_parquet(folder / "studies.parquet"), pd.read_parquet(folder / "manifest.parquet")
+    assert sorted(studies["study_key"]) == sorted(shared["study_key"].unique())
+    folds = shared.drop_duplicates("study_key").set_index("study_key")["fold"]
+    assert (studies["fold"] == studies["study_key"].map(folds)).all()
+    auroc = roc_auc_score(studies["label_any"], studies["probability_any"])
+    assert validated.run.data.metrics["study/auroc"] == pytest.approx(auroc)
+
+
+def test_the_thresholds_of_measured_rows_are_found_again(validated: CrossValidated) -> None:
+    folder = validated.project.artifacts(validated.run)
+    bundle, metrics = load_description(folder / "bundle"), validated.run.data.metrics
+    images = validated.predictions[validated.predictions["split"] == "test"].reset_index(drop=True)
+    studies = pd.read_parquet(folder / "studies.parquet")
+    for table, thresholds, group in ((images, thresholds_of, "test"), (studies, study_thresholds_of, "study")):
+        for name, suffix in (("balanced", ""), ("high_sensitivity", "_at_high_sensitivity")):
+            positive = table["probability_any"] >= thresholds(table, bundle, name)["any"]
+            found = positive[table["label_any"] == 1].mean()
+            assert metrics[f"{group}/sensitivity{suffix}"] == pytest.approx(found)

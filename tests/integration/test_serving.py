@@ -44,7 +44,7 @@ def assert_answers_are_predictions(answers: list[dict[str, object]], rows: pd.Da
     assert [answer["status"] for answer in answers] == ["ok"] * len(rows)
     predicted = rows.filter(like="probability_").astype(np.float64)
     served = pd.DataFrame(answers, rows.index)[list(predicted.columns)].astype(np.float64)
-    assert ((served - predicted).abs() <= 1e-5).all(axis=None)
+    assert ((served - predicted).abs() <= 1e-6).all(axis=None)
 
 
 def test_the_project_is_not_installed_where_it_is_served(bare_python: Path, tmp_path: Path) -> None:

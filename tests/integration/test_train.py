@@ -2,10 +2,12 @@
 
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from integration.conftest import Trainings
 from integration.privacy import traces
 from integration.project import Training
+from secondread.bundle import verify_bundle
 from secondread.imaging.dicom.read import read_header
 
 LABELS = {
@@ -22,9 +24,11 @@ FIGURES = {
     "confusion_balanced",
     "confusion_at_half",
     "reliability",
+    "calibration",
     "right_and_wrong",
 }
 MEASURED = ["auroc", "average_precision", "log_loss", "weighted_log_loss", "skill", "brier", "ece"]
+POINTS = ["balanced", "high_sensitivity", "high_specificity"]
 DECIDED = ["sensitivity", "specificity", "precision", "f1", "accuracy"]
 
 
@@ -58,6 +62,7 @@ def test_tags_say_what_was_done_on_what_by_which_code(training: Training) -> Non
     assert len(tags["store_digest"]) == 32
     assert tags["git.commit"] == "unknown" or len(tags["git.commit"]) == 40
     assert tags["git.dirty"] in ("true", "false")
+    assert tags["audit"] == "clean"
 
 
 def test_every_setting_is_a_parameter_by_its_dotted_name_and_overrides_win(training: Training) -> None:
@@ -73,6 +78,7 @@ def test_every_setting_is_a_parameter_by_its_dotted_name_and_overrides_win(train
         "augment",
         "model",
         "train",
+        "operating_points",
         "execution",
     }
 
@@ -85,13 +91,17 @@ def test_each_epoch_is_logged_once(training: Training) -> None:
 
 def test_final_metrics_have_the_names_that_the_architecture_gives_them(training: Training) -> None:
     metrics = training.run.data.metrics
-    names = [f"test/{name}" for name in (*MEASURED, *DECIDED, *(f"{name}_at_half" for name in DECIDED))]
+    at_points = [f"{name}_at_{point}" for name in DECIDED[:2] for point in POINTS[1:]]
+    names = [f"test/{name}" for name in (*MEASURED, *DECIDED, *(f"{name}_at_half" for name in DECIDED), *at_points)]
     for name in names:
         if name in metrics:
             assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
     # Precision of a model that calls nothing positive is no number; the others always are.
     assert set(names) - set(metrics) <= {"test/precision", "test/precision_at_half", "test/f1", "test/f1_at_half"}
-    assert {name.split("/")[0] for name in metrics} == {"train", "val", "best", "test"}
+    studies = {"study"} if training.run.data.tags["task"] == "hemorrhage" else set()
+    assert {name.split("/")[0] for name in metrics} == {"train", "val", "best", "test"} | studies
+    assert metrics["test/sensitivity_at_high_sensitivity"] >= metrics["test/sensitivity"]
+    assert metrics["test/specificity_at_high_specificity"] >= metrics["test/specificity"]
 
 
 def test_every_label_of_hemorrhage_is_measured_under_its_suffix(trained: Trainings) -> None:
@@ -111,6 +121,42 @@ def test_predictions_have_exactly_the_columns_of_the_architecture(training: Trai
         *answered,
     ]
     assert answered[0] == f"probability_{LABELS[task][0]}"
+
+
+def test_what_is_shared_of_the_manifest_has_every_image_and_no_path(training: Training) -> None:
+    shared = pd.read_parquet(training.project.artifacts(training.run) / "manifest.parquet")
+    assert set(shared["split"]) == {"train", "val", "test"}
+    assert set(training.predictions["image_key"]) <= set(shared["image_key"])
+    assert "path" not in shared
+
+
+def test_each_study_of_val_and_test_has_an_answer(trained: Trainings) -> None:
+    training = trained["hemorrhage"]
+    folder = training.project.artifacts(training.run)
+    studies = pd.read_parquet(folder / "studies.parquet")
+    shared = pd.read_parquet(folder / "manifest.parquet")
+    slices = shared[shared["split"] != "train"].groupby("study_key").size()
+    assert dict(zip(studies["study_key"], studies["images"], strict=True)) == dict(slices)
+    assert studies["probability_any"].between(0, 1).all()
+    metrics, tested = training.run.data.metrics, studies[studies["split"] == "test"]
+    assert metrics["study/auroc"] == pytest.approx(roc_auc_score(tested["label_any"], tested["probability_any"]))
+    assert metrics["study/auroc_low"] <= metrics["study/auroc"] <= metrics["study/auroc_high"]
+    assert metrics["study/sensitivity_at_high_sensitivity"] >= metrics["study/sensitivity"]
+    x_rays = trained["pneumonia"]
+    assert "studies.parquet" not in x_rays.project.files(x_rays.run)
+
+
+def test_the_bundle_says_how_its_answers_are_calibrated_and_decided(training: Training) -> None:
+    bundle = verify_bundle(training.project.artifacts(training.run) / "bundle")
+    assert set(bundle.calibration) == set(bundle.labels)
+    assert list(bundle.point_names) == POINTS
+    assert bundle.study_labels[:1] == (("any",) if bundle.task == "hemorrhage" else ())
+    tested = training.predictions[training.predictions["split"] == "test"]
+    for name, suffix in zip(POINTS, ("", "_at_high_sensitivity", "_at_high_specificity"), strict=True):
+        label = bundle.labels[0]
+        positive = tested[f"probability_{label}"] >= bundle.points(name)[label].threshold
+        found = positive[tested[f"label_{label}"] == 1].mean()
+        assert training.run.data.metrics[f"test/sensitivity{suffix}"] == pytest.approx(found)
 
 
 def test_predictions_hold_val_and_test_once_and_no_patient_on_both_sides(training: Training) -> None:

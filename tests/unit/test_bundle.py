@@ -19,6 +19,7 @@ from tiny_bundle import (
     network_of_two_classes,
     picture,
     point,
+    studied,
 )
 
 from secondread.bundle import BundleDescription, ModelBundle, load_bundle, load_description, save_bundle, verify_bundle
@@ -182,8 +183,8 @@ def test_a_calibration_comes_back_from_its_file_to_the_last_bit(tmp_path: Path) 
 
 def in_format_1(content: dict[str, Any]) -> None:
     content.update(format=1, calibration=dict.fromkeys(LABELS, "none"))
-    for name in ("study_rules", "study_operating_points"):
-        content.pop(name, None)
+    for name in ("study_rules", "study_operating_points", "study_prior"):
+        content.pop(name)
     for operating_point in content["operating_points"]:
         operating_point.pop("target")
 
@@ -204,3 +205,26 @@ def test_a_bundle_is_verified_without_loading_its_network(folder: Path, monkeypa
     (folder / "model.keras").write_bytes(b"")
     with pytest.raises(BundleError, match=r"model\.keras is missing or not the file that was saved"):
         verify_bundle(folder)
+
+
+def test_rules_for_whole_studies_travel_with_the_bundle(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "bundle", studied(), network())
+    said = load_description(tmp_path / "bundle")
+    assert said.study_rules == studied().study_rules
+    assert (said.study_labels, said.study_points("sensitive")["any"].threshold) == (("any",), 0.5)
+    assert (description().study_labels, description().study_points("balanced")) == ((), {})
+    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+        said.study_points("bold")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study_operating_points": ()}, "operating point 'balanced' is not given for each of"),
+        ({"study_prior": {}}, "of which the prior or the image's answer is missing"),
+        ({"study_rules": (), "study_operating_points": ()}, "of which the prior or the image's answer is missing"),
+    ],
+)
+def test_each_study_rule_has_its_points_and_its_prior(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        BundleDescription.model_validate(studied().model_dump() | change)

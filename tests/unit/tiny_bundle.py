@@ -7,6 +7,7 @@ import numpy as np
 from secondread.bundle import BundleDescription
 from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.operating_points import OperatingPoint
+from secondread.evaluation.study import StudyRule
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import sigmoids, softmax_of_two
 from secondread.tasks import load_task
@@ -75,3 +76,11 @@ def picture(white_rows: int) -> bytes:
 def first_answer(white_rows: int) -> float:
     """What the network says of the first label; of the second it says the rest to 1."""
     return float(1 / (1 + np.exp(2 - 4 * white_rows / 64)))
+
+
+def studied() -> BundleDescription:
+    """The same model with a rule for whole studies of its first label."""
+    points = tuple(point("any", name, threshold) for name, threshold in (("balanced", 0.75), ("sensitive", 0.5)))
+    rule = StudyRule(label="any", pool="highest", slices=3)
+    learned = {"study_rules": (rule,), "study_operating_points": points, "study_prior": {"any": 0.5}}
+    return description().model_copy(update=learned)

@@ -20,7 +20,7 @@ from secondread.steps.present import (
     present,
     summary_line,
 )
-from secondread.steps.studies import log_studies, tested_studies
+from secondread.steps.studies import log_studies, rows_of_test
 from secondread.steps.thresholds import study_thresholds_of, thresholds_of
 from secondread.tasks import Task, load_task
 from secondread.tracking.answer import answer_files
@@ -64,7 +64,7 @@ def _log_studies(run: Run, predictions: pd.DataFrame, description: BundleDescrip
     labels = description.study_labels
     table = study_table(predictions, description.study_rules, labels)
     if labels and len(table):
-        tested = tested_studies(table)
+        tested = rows_of_test(table)
         points = {name: study_thresholds_of(tested, description, name) for name in description.point_names}
         log_studies(run, table, labels, task.primary, points, description.study_prior)
 

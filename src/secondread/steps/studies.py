@@ -88,13 +88,13 @@ def log_studies(
         the logged metrics, with their `study/` names.
     """
     log_table(run, table, "studies")
-    found = measure(tested_studies(table), labels, primary, points, prior)
+    found = measure(rows_of_test(table), labels, primary, points, prior)
     metrics = {f"study/{name}": value for name, value in found.items()}
     run.log_metrics(metrics)
     return metrics
 
 
-def tested_studies(table: pd.DataFrame) -> pd.DataFrame:
+def rows_of_test(table: pd.DataFrame) -> pd.DataFrame:
     """The test's rows, numbered anew."""
     return table[table["split"] == "test"].reset_index(drop=True)
 

@@ -26,7 +26,7 @@ from secondread.steps.present import (
     present,
     summary_line,
 )
-from secondread.steps.studies import Studies, learn_studies, log_studies, tested_studies
+from secondread.steps.studies import Studies, learn_studies, log_studies, rows_of_test
 from secondread.steps.thresholds import SEED, choose_points, every_threshold
 from secondread.tasks import Task, load_task
 from secondread.tracking.git import git_state
@@ -224,7 +224,7 @@ def _log(
     _log_calibration(run, outcome, task)
     studies = outcome.studies
     if studies is not None:
-        points = every_threshold(tested_studies(studies.table), studies.points)
+        points = every_threshold(rows_of_test(studies.table), studies.points)
         metrics |= log_studies(run, studies.table, studies.labels, task.primary, points, studies.prior)
     description = BundleDescription(
         task=task.name,
