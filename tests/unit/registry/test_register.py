@@ -1,4 +1,4 @@
-"""Registration: a run's model becomes a version, once, and the first to beat the prior becomes champion."""
+"""Registration: a run's model becomes a version, once, and serves nobody until it is promoted."""
 
 import itertools
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-from mlflow.exceptions import MlflowException
 
 from registry.__main__ import main
-from registry.register import CHAMPION, register
-from secondread.errors import TrackingError
+from registry.register import register
+from secondread.errors import RegistryError
 
 TIMES = itertools.count(1_700_000_000_000, 1000)  # in ms, each later than the one before
 
@@ -24,7 +23,6 @@ def client(tracked: MlflowClient) -> MlflowClient:
 
 def trained(
     client: MlflowClient,
-    skill_low: float | None = 0.1,
     task: str = "pneumonia",
     step: str = "train",
     status: str = "FINISHED",
@@ -35,8 +33,6 @@ def trained(
     number = client.get_experiment_by_name(experiment or task).experiment_id
     tags = {"task": task, "step": step, "manifest_digest": "m" * 64}
     run_id = str(client.create_run(number, tags=tags).info.run_id)
-    if skill_low is not None:
-        client.log_metric(run_id, "test/skill_low", skill_low)
     for _ in range(models):
         log_model(client, run_id)
     if status != "RUNNING":
@@ -52,28 +48,21 @@ def log_model(client: MlflowClient, run_id: str, whole: bool = True) -> str:
     return str(model.model_id)
 
 
-def champion(client: MlflowClient, task: str = "pneumonia") -> str | None:
-    """The run behind a task's champion."""
-    try:
-        return str(client.get_model_version_by_alias(task, CHAMPION).run_id)
-    except MlflowException:
-        return None
-
-
 def versions(client: MlflowClient, task: str = "pneumonia") -> list[Any]:
     return list(client.search_model_versions(f"name = '{task}'"))
 
 
-def test_a_runs_model_becomes_a_version_named_as_its_task(client: MlflowClient) -> None:
+def test_a_runs_model_becomes_a_version_named_as_its_task_without_an_alias(client: MlflowClient) -> None:
     run_id = trained(client)
     assert register("pneumonia") == (
-        f"pneumonia version 1 is run {run_id}; the first to beat the prior (skill at least 0.100), so it is champion"
+        f"pneumonia version 1 is run {run_id}; next: `python -m registry promote --task pneumonia --run {run_id}`"
     )
     [version] = versions(client)
     [output] = client.get_run(run_id).outputs.model_outputs
     assert (version.run_id, version.source) == (run_id, f"models:/{output.model_id}")
     assert version.tags["manifest_digest"] == "m" * 64
-    assert client.get_registered_model("pneumonia").description == "Pneumonia on frontal chest X-ray"
+    model = client.get_registered_model("pneumonia")
+    assert (model.description, model.aliases) == ("Pneumonia on frontal chest X-ray", {})
 
 
 def test_it_is_the_newest_finished_training_of_the_task_wherever_it_ran(client: MlflowClient) -> None:
@@ -82,6 +71,7 @@ def test_it_is_the_newest_finished_training_of_the_task_wherever_it_ran(client: 
     newest = trained(client, experiment="mine")
     trained(client, task="hemorrhage")
     trained(client, step="fold")
+    trained(client, step="trial")
     trained(client, step="evaluate")
     trained(client, status="FAILED")
     trained(client, status="KILLED")
@@ -102,10 +92,14 @@ def test_a_given_run_is_registered_although_there_is_a_newer_one(client: MlflowC
     assert f"pneumonia version 1 is run {older};" in register("pneumonia", older)
 
 
+def test_the_refit_of_a_search_is_a_training_too(client: MlflowClient) -> None:
+    refit = trained(client, step="retrain")
+    assert f"is run {refit};" in register("pneumonia")
+
+
 def test_registering_again_changes_nothing(client: MlflowClient) -> None:
-    run_id = trained(client)
-    register("pneumonia")
-    assert register("pneumonia") == f"pneumonia version 1 is run {run_id}; champion is version 1, this one"
+    trained(client)
+    assert register("pneumonia") == register("pneumonia")
     assert len(versions(client)) == 1
 
 
@@ -124,46 +118,9 @@ def test_a_model_that_was_being_logged_when_its_process_was_killed_does_not_coun
     assert versions(client)[0].source == f"models:/{whole}"
 
 
-def test_a_later_version_does_not_take_the_title_even_if_it_is_better(client: MlflowClient) -> None:
-    first = trained(client, skill_low=0.1)
-    register("pneumonia")
-    second = trained(client, skill_low=0.9)
-    assert register("pneumonia") == f"pneumonia version 2 is run {second}; champion is version 1"
-    assert champion(client) == first
-
-
-@pytest.mark.parametrize(
-    ("skill_low", "measured"),
-    [
-        (-0.01, "-0.010 at the low end of its interval"),
-        (0.0, "0.000 at the low end of its interval"),
-        (None, "not measured"),
-    ],
-)
-def test_what_does_not_surely_beat_the_prior_is_a_version_and_no_champion(
-    client: MlflowClient, skill_low: float | None, measured: str
-) -> None:
-    run_id = trained(client, skill_low)
-    assert register("pneumonia") == (
-        f"pneumonia version 1 is run {run_id}; no champion yet: its skill against always answering the prior is "
-        f"{measured}"
-    )
-    assert champion(client) is None
-    better = trained(client, 0.05)
-    register("pneumonia")
-    assert champion(client) == better
-
-
-def test_each_task_has_a_champion_of_its_own(client: MlflowClient) -> None:
-    runs = {task: trained(client, task=task) for task in ("pneumonia", "hemorrhage")}
-    for task in runs:
-        register(task)
-    assert {task: champion(client, task) for task in runs} == runs
-
-
 def test_without_a_training_the_next_step_is_named(client: MlflowClient) -> None:
     trained(client, task="hemorrhage")
-    with pytest.raises(TrackingError) as caught:
+    with pytest.raises(RegistryError) as caught:
         register("pneumonia")
     assert str(caught.value) == (
         "no finished training for pneumonia; run `python -m secondread train --task pneumonia` first"
@@ -184,26 +141,33 @@ def test_a_run_of_another_kind_is_refused_by_what_it_is(
     client: MlflowClient, made: dict[str, Any], received: str
 ) -> None:
     run_id = trained(client, **made)
-    with pytest.raises(TrackingError) as caught:
+    with pytest.raises(RegistryError) as caught:
         register("pneumonia", run_id)
     assert str(caught.value) == f"run {run_id}: expected a FINISHED training for pneumonia. Received: {received}"
 
 
 def test_a_launchers_run_is_refused(client: MlflowClient) -> None:
     run_id = client.create_run("0").info.run_id
-    with pytest.raises(TrackingError, match="Received: a RUNNING run of another kind for no task"):
+    with pytest.raises(RegistryError, match="Received: a RUNNING run of another kind for no task"):
         register("pneumonia", run_id)
 
 
 @pytest.mark.parametrize("run_id", ["0" * 32, "no id at all"])
 def test_a_run_that_is_not_there_is_refused(client: MlflowClient, run_id: str) -> None:
-    with pytest.raises(TrackingError, match=f"run {run_id}: there is no such run in this tracking store"):
+    with pytest.raises(RegistryError, match=f"run {run_id}: there is no such run in this tracking store"):
+        register("pneumonia", run_id)
+
+
+def test_a_deleted_run_is_refused_and_can_come_back(client: MlflowClient) -> None:
+    run_id = trained(client)
+    client.delete_run(run_id)
+    with pytest.raises(RegistryError, match=f"run {run_id}: it was deleted; `mlflow runs restore --run-id {run_id}`"):
         register("pneumonia", run_id)
 
 
 def test_a_run_without_a_model_is_refused(client: MlflowClient) -> None:
     run_id = trained(client, models=0)
-    with pytest.raises(TrackingError, match=f"run {run_id}: it has no logged model any more; train again"):
+    with pytest.raises(RegistryError, match=f"run {run_id}: it has no logged model any more; train again"):
         register("pneumonia")
     assert client.search_registered_models() == []
 
@@ -211,14 +175,14 @@ def test_a_run_without_a_model_is_refused(client: MlflowClient) -> None:
 def test_a_run_whose_model_was_deleted_is_refused(client: MlflowClient) -> None:
     run_id = trained(client)
     client.delete_logged_model(client.get_run(run_id).outputs.model_outputs[-1].model_id)
-    with pytest.raises(TrackingError, match=f"run {run_id}: it has no logged model any more; train again"):
+    with pytest.raises(RegistryError, match=f"run {run_id}: it has no logged model any more; train again"):
         register("pneumonia")
 
 
 def test_the_command_says_what_happened(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
     run_id = trained(client)
     main(["register", "--task", "pneumonia", "--run", run_id])
-    assert capsys.readouterr().out.startswith(f"pneumonia version 1 is run {run_id}; the first to beat the prior")
+    assert capsys.readouterr().out.startswith(f"pneumonia version 1 is run {run_id}; next: ")
 
 
 def test_the_command_refuses_in_one_line(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
