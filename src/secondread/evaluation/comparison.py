@@ -14,6 +14,8 @@ from secondread.evaluation.metrics import Thresholds, log_losses
 
 Measure = Literal["auroc", "sensitivity", "specificity", "accuracy", "log_loss"]
 
+_ROUNDING = 1e-9  # a smaller share of a difference is no variance
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -201,8 +203,8 @@ def _symmetric(
     patients: int,
 ) -> Difference:
     """An interval around a difference from its standard error."""
-    # As if one more patient had shown the opposite of what all others did.
-    error = error or 2 * abs(value) / (patients + 1)
+    if error < _ROUNDING * abs(value):  # as if one more patient had shown the opposite of what all others did
+        error = 2 * abs(value) / (patients + 1)
     reach = _quantile(alpha, cluster, patients) * error
     return Difference(measure, *figures, value, value - reach, value + reach, 1 - 2 * alpha, "", error)
 
