@@ -1,0 +1,1 @@
+"""The gateway: nginx in front of model workers, started and mended by one supervisor."""
