@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
     _add_task(predict)
     _add_model_uri(predict)
-    predict.add_argument("--operating_point", default="balanced", help="where a probability becomes a decision")
+    predict.add_argument("--operating_point", default="balanced", help="balanced, high_sensitivity or high_specificity")
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a DICOM, PNG or JPEG file")
     return parser
 

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 
 from secondread.evaluation.confusion import Confusion
 from secondread.evaluation.intervals import delong_interval, wilson_interval
-from secondread.evaluation.metrics import evaluate
+from secondread.evaluation.metrics import evaluate, evaluate_point
 
 LABELS = ("any", "subdural")
 THRESHOLDS = {"any": 0.4, "subdural": 0.3}
@@ -155,3 +155,25 @@ def test_intervals_of_errors_count_patients_and_not_their_images() -> None:
     fourfold = evaluate(copied, LABELS, "any", THRESHOLDS, PRIOR, seed=0)
     for name in ("average_precision_low", "log_loss_high", "brier_low"):
         assert fourfold[name] == pytest.approx(once[name])
+
+
+def test_an_operating_points_decisions_are_named_after_it() -> None:
+    frame = predictions()
+    found = evaluate_point(frame, LABELS, "any", {"any": 0.6, "subdural": np.full(200, 0.5)}, "high_specificity")
+    assert list(found) == [
+        f"{measure}_at_high_specificity{suffix}{bound}"
+        for suffix in ("", "_subdural")
+        for measure in ("sensitivity", "specificity")
+        for bound in ("", "_low", "_high")
+    ]
+    called = frame.loc[frame["label_any"] == 1, "probability_any"] >= 0.6
+    assert found["sensitivity_at_high_specificity"] == called.mean()
+    assert found["sensitivity_at_high_specificity_low"] == wilson_interval(called.sum(), len(called)).low
+    half = evaluate(frame, LABELS, "any", THRESHOLDS, PRIOR, seed=0)
+    assert found["specificity_at_high_specificity_subdural"] == half["specificity_at_half_subdural"]
+
+
+def test_what_an_operating_point_cannot_measure_is_left_out() -> None:
+    frame = predictions(labels=["any"]).assign(label_any=1.0)
+    found = evaluate_point(frame, ["any"], "any", {"any": 0.5}, "high_sensitivity")
+    assert [name for name in found if "specificity" in name] == []
