@@ -2,13 +2,15 @@
 
 import itertools
 import json
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, RunTag
 
@@ -20,11 +22,38 @@ from secondread.imaging.preprocess import Preprocess
 from secondread.storage import sha256_of
 from secondread.tasks import load_task
 
+Made = TypeVar("Made")
+
 TIMES = itertools.count(1_700_000_000_000, 1000)  # in ms, each later than the one before
 IMAGES = 240  # of which 40 train, 40 val and 160 test
 
 GOOD = {"test/skill": 0.5, "test/skill_low": 0.4, "test/skill_high": 0.6, "best/val_auroc": 0.9}
 CLEAN = {"audit": "clean", "git.commit": "c" * 40, "git.dirty": "false", "model": "compact_resnet"}
+
+
+def prepare_store(folder: Path, database: Path, make: Callable[[MlflowClient], Made]) -> Made:
+    """Make a tracking store in a folder once, for tests that each begin with a copy of it.
+
+    Args:
+        database: an empty one, to begin with.
+    """
+    folder.mkdir()
+    shutil.copy(database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("SECONDREAD_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        made = make(MlflowClient())
+    shutil.copytree(folder / "mlruns", folder / "kept")
+    return made
+
+
+def restore_store(folder: Path, workplace: Path) -> MlflowClient:
+    """Begin with the store as it was made: a copy of the database, and the artifacts where it says that they are."""
+    shutil.rmtree(folder / "mlruns")
+    shutil.copytree(folder / "kept", folder / "mlruns")
+    shutil.copy(folder / "mlflow.db", workplace / "mlflow.db")
+    return MlflowClient()
 
 
 def manifest(first: int = 0, labels: tuple[str, ...] = ("pneumonia",)) -> pd.DataFrame:
