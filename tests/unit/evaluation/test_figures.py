@@ -16,6 +16,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from secondread.evaluation.comparison import Difference, Paired
+from secondread.evaluation.figures.comparison import agreement, differences, paired_roc
 from secondread.evaluation.figures.confusion import confusion
 from secondread.evaluation.figures.curves import curves
 from secondread.evaluation.figures.gallery import gallery
@@ -71,9 +73,20 @@ def _steps() -> list[tuple[str, NDArray[Any]]]:
     return [("Stored pixels", hounsfield + 1024), ("Hounsfield units", hounsfield), *windows, ("Network", stack)]
 
 
+def _two_models() -> Paired:
+    """The first label's truth, its own answers and the second label's."""
+    truth, champion = FRAME["label_any"].to_numpy(), FRAME["probability_any"].to_numpy()
+    challenger = FRAME["probability_epidural"].to_numpy()
+    keys = FRAME["patient_key"].to_numpy(object)
+    return Paired(truth, champion, challenger, champion >= 0.4, challenger >= 0.6, keys)
+
+
 FRAME = _predictions()
 ONE = FRAME.rename(columns={"label_any": "label_pneumonia", "probability_any": "probability_pneumonia"})
 ONE_THRESHOLD = {"pneumonia": 0.4}
+MODELS = ("champion, version 12, mobilenet_v2 pretrained", "candidate, version 104, compact_resnet")
+BETTER = Difference("auroc", 0.86, 0.9, 0.04, 0.01, 0.07, 0.97, "paired DeLong", 0.015)
+WORSE = Difference("log_loss", 0.4, 0.43, -0.03, -0.08, 0.02, 0.9, "bootstrap", 0.03)
 DRAWN: dict[str, Callable[[], Figure]] = {
     "roc": lambda: roc(ONE, ["pneumonia"], ONE_THRESHOLD, seed=0),
     "roc of six labels": lambda: roc(FRAME, LABELS, THRESHOLDS, seed=0),
@@ -90,6 +103,10 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "gallery": lambda: gallery(ONE, _pixels(), ["pneumonia"], seed=0),
     "gallery of six labels": lambda: gallery(FRAME, _pixels(), LABELS, seed=0),
     "right and wrong": lambda: right_and_wrong(ONE, _pixels(), "pneumonia", 0.4),
+    "paired roc": lambda: paired_roc(_two_models(), MODELS),
+    "differences": lambda: differences([(BETTER, None), (WORSE, 0.05), (WORSE, 0.1)]),
+    "one difference": lambda: differences([(BETTER, None)]),
+    "agreement": lambda: agreement(_two_models(), MODELS),
     "way": lambda: way(_steps()),
     "way of a display image": lambda: way(_steps()[2:4]),
 }
@@ -286,3 +303,55 @@ def test_thresholds_of_cross_validation_are_drawn() -> None:
     assert any("cross-fitted threshold" in text.get_text() for text in legend.get_texts())
     figure = right_and_wrong(ONE, _pixels(), "pneumonia", rows)
     assert "cross-fitted threshold" in figure.texts[0].get_text()
+
+
+def test_paired_curves_say_both_areas_and_where_each_decides() -> None:
+    paired = _two_models()
+    said = [text.get_text() for text in _drawn("paired roc").legends[0].get_texts()]
+    value, low, high = delong_interval(paired.truth, paired.champion)
+    assert said[0] == f"{MODELS[0]}\nAUROC {value:.3f} ({low:.3f}\N{EN DASH}{high:.3f})"
+    sensitivity = paired.challenger_positive[paired.truth == 1].mean()
+    assert said[3].startswith(f"decides: sensitivity {sensitivity:.3f}, ")
+
+
+def test_a_difference_holds_when_its_whole_interval_is_right_of_its_bound() -> None:
+    (axes,) = _drawn("differences").axes
+    said = [text.get_text() for text in axes.texts]
+    minus = "\N{MINUS SIGN}"
+    assert said == [
+        "\N{CHECK MARK} +0.040 (+0.010 to +0.070)\nsuperior, 97.0% interval",
+        f"\N{BALLOT X} {minus}0.030 ({minus}0.080 to +0.020)\nnot worse by 0.05, 90.0% interval",
+        f"\N{CHECK MARK} {minus}0.030 ({minus}0.080 to +0.020)\nnot worse by 0.1, 90.0% interval",
+    ]
+    bounds = [line for line in axes.get_lines() if line.get_linewidth() == 2.5 and len(_points(line))]
+    assert [_points(line)[0, 0] for line in bounds] == [0, -0.05, -0.1]
+    assert axes.get_yticklabels()[0].get_text() == "AUROC\n0.860 \N{RIGHTWARDS ARROW} 0.900"
+
+
+def test_agreement_counts_decisions_and_says_who_is_right() -> None:
+    paired = Paired(
+        np.array([1.0, 1, 1, 0, 0]),
+        np.zeros(5),
+        np.zeros(5),
+        np.array([True, True, False, True, False]),
+        np.array([True, False, False, False, False]),
+        np.array(list("abcde"), object),
+    )
+    present, absent = agreement(paired, ("old", "new")).axes
+    assert [text.get_text() for text in present.texts] == [
+        *("1", "33.3%\nboth wrong", "0", "0.0%\nchallenger right"),
+        *("1", "33.3%\nchampion right", "1", "33.3%\nboth right"),
+    ]
+    assert [text.get_text() for text in absent.texts] == [
+        *("1", "50.0%\nboth right", "0", "0.0%\nchampion right"),
+        *("1", "50.0%\nchallenger right", "0", "0.0%\nboth wrong"),
+    ]
+    assert [axes.get_title(loc="left") for axes in (present, absent)] == ["With the label: 3", "Without the label: 2"]
+
+
+def test_one_class_alone_leaves_an_empty_table() -> None:
+    paired = _two_models()
+    ill = paired.truth == 1
+    columns = (getattr(paired, name)[ill] for name in Paired.__dataclass_fields__)
+    _, absent = agreement(Paired(*columns), MODELS).axes
+    assert absent.get_title(loc="left") == "Without the label: 0"

@@ -79,9 +79,9 @@ def differences(found: Sequence[tuple[Difference, float | None]]) -> Figure:
     """Draw each difference with its interval, and the bound that it must stay above.
 
     Args:
-        found: differences, each with its margin of non-inferiority; None where superiority is asked.
+        found: differences, at least one, each with its margin of non-inferiority; None where superiority is asked.
     """
-    figure = Figure(figsize=(9.0, 2.1 + 0.62 * max(len(found), 1)), layout="constrained")
+    figure = Figure(figsize=(9.0, 2.1 + 0.62 * len(found)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for row, (difference, margin) in enumerate(found):
@@ -148,11 +148,11 @@ def agreement(paired: Paired, names: tuple[str, str]) -> Figure:
         paired: both models' decisions.
         names: the champion's and the challenger's.
     """
-    figure = Figure(figsize=(8.4, 4.9), layout="constrained")
+    figure = Figure(figsize=(8.4, 5.0), layout="constrained")
     kinds = (("With the label", paired.truth == 1, True), ("Without the label", paired.truth == 0, False))
     for axes, (title, rows, present) in zip(figure.subplots(1, 2), kinds, strict=True):
         _table(axes, paired.champion_positive[rows], paired.challenger_positive[rows], present)
-        axes.set(xlabel=f"{names[1]}: called", ylabel=f"{names[0]}: called")
+        axes.set(xlabel=f"Called by\n{names[1]}", ylabel=f"Called by\n{names[0]}")
         axes.set_title(f"{title}: {int(rows.sum()):,}")
     return figure
 
@@ -163,7 +163,7 @@ def _table(axes: Axes, champion: NDArray[np.bool_], challenger: NDArray[np.bool_
     shares = counts / max(counts.sum(), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
     for (one, other), count in np.ndenumerate(counts):
-        color = "white" if shares[one, other] > 0.6 else INK
+        color = "white" if shares[one, other] > 0.65 else INK
         axes.text(other, one, f"{count:,}", ha="center", va="bottom", color=color, size=18, weight="bold")
         said = f"{shares[one, other]:.1%}\n{_who(bool(one) == present, bool(other) == present)}"
         axes.text(other, one + 0.05, said, ha="center", va="top", color=color, size=9.5, linespacing=1.4)
