@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from mlflow.entities import Run
 
-from registry.contender import Contender, read_table
+from registry.contender import Contender, artifact, read_table
 from registry.decision import Asks, Compared, Level
 from secondread.config import load_config
 from secondread.data.manifest import manifest_digest
 from secondread.errors import RegistryError, SecondReadError
 from secondread.evaluation.comparison import Difference, Measure, Paired, compare, pair, spent_alpha
 from secondread.evaluation.metrics import Thresholds
+
+if TYPE_CHECKING:
+    from secondread.bundle import BundleDescription
 
 Ground = Literal["champion", "candidate"]
 
@@ -57,15 +60,18 @@ class Match:
     def _pairs(self) -> dict[str, Paired]:
         return {}
 
-    def paired(self, level: Level) -> Paired:
-        """Both answers to the primary label of every image, or study, that both have answered.
+    def without_answers(self, level: Level) -> Contender | None:
+        """Which of both has not answered studies, the champion first."""
+        for contender, answers in zip((self.champion, self.challenger), self.answers, strict=True):
+            if level not in answers:
+                return contender
+        return None
 
-        Raises:
-            RegistryError: one of them has not answered studies.
-        """
+    def paired(self, level: Level) -> Paired:
+        """Both answers to the primary label of every image, or study, that both have answered."""
         if level not in self._pairs:
             label = self.challenger.task.primary
-            champion, challenger = (one.of(level) for one in self.answers)
+            champion, challenger = (one[level] for one in self.answers)
             self._pairs[level] = pair(
                 champion.table, challenger.table, label, champion.thresholds, challenger.thresholds, key=_KEYS[level]
             )
@@ -87,7 +93,7 @@ class Match:
 
     def left_out(self, level: Level) -> int:
         """Test rows not counted because one of the two was trained on them or on their patients."""
-        return sum(one.of(level).left_out for one in self.answers)
+        return sum(one[level].left_out for one in self.answers)
 
     def compare(
         self, measure: Measure, level: Level, asks: Asks, margin: float | None, alpha: float
@@ -121,6 +127,9 @@ class Match:
         return kept, found
 
 
+_ThresholdsOf = Callable[[pd.DataFrame, "BundleDescription"], Thresholds]
+
+
 @dataclass(frozen=True)
 class _Table:
     """Answers to images or studies.
@@ -135,36 +144,30 @@ class _Table:
     left_out: int
 
 
-@dataclass(frozen=True)
-class _Answers:
-    images: _Table
-    studies: Callable[[], _Table]
-
-    def of(self, level: Level) -> _Table:
-        return self.images if level == "image" else self.studies()
+_Answers = dict[Level, _Table]
 
 
 def _answers_on(contender: Contender, owner: Contender) -> _Answers:
     """A contender's answers to the test images of the owner's manifest, without those that it has learned from."""
     from secondread.steps.thresholds import study_thresholds_of, thresholds_of
 
-    description = contender.description
     at_home = contender.manifest_digest == owner.manifest_digest
     run_id = contender.run.info.run_id if at_home else _evaluated(contender, owner)
+    found: _Answers = {"image": _table(contender, run_id, "predictions.parquet", thresholds_of, at_home)}
+    if contender.description.study_rules and artifact(contender.client, run_id, "studies.parquet"):
+        found["study"] = _table(contender, run_id, "studies.parquet", study_thresholds_of, at_home)
+    return found
 
-    def measured(name: str, thresholds: Callable[..., Thresholds]) -> _Table:
-        table = read_table(contender.client, run_id, name)
-        table = table[table["split"] == "test"].reset_index(drop=True)
-        if at_home:
-            return _Table(table, thresholds(table, description), 0)
-        # Its folds are the owner's, and chose nothing of this model: the bundle's own thresholds decide.
-        table["fold"] = pd.NA
-        unseen = table[~_seen(contender, table)].reset_index(drop=True)
-        return _Table(unseen, thresholds(unseen, description), len(table) - len(unseen))
 
-    return _Answers(
-        measured("predictions.parquet", thresholds_of), lambda: measured("studies.parquet", study_thresholds_of)
-    )
+def _table(contender: Contender, run_id: str, name: str, thresholds: _ThresholdsOf, at_home: bool) -> _Table:
+    table = read_table(contender.client, run_id, name)
+    table = table[table["split"] == "test"].reset_index(drop=True)
+    if at_home:
+        return _Table(table, thresholds(table, contender.description), 0)
+    # Its folds are the owner's, and chose nothing of this model: the bundle's own thresholds decide.
+    table["fold"] = pd.NA
+    unseen = table[~_seen(contender, table)].reset_index(drop=True)
+    return _Table(unseen, thresholds(unseen, contender.description), len(table) - len(unseen))
 
 
 def _seen(contender: Contender, table: pd.DataFrame) -> pd.Series:

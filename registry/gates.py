@@ -17,6 +17,7 @@ from secondread.storage import sha256_of
 
 _FOLDER = Path(__file__).with_suffix("")
 _TRAIN_AGAIN = "train again, which measures it"
+_STUDIES = "train on images whose studies are known, or leave out the gates of studies: --gates FILE"
 NO_CHAMPION = "no champion to compare with"
 
 
@@ -60,6 +61,10 @@ class _Measured(_Gate):
     def _named(self, name: str) -> str:
         return name if self.level == "image" else f"study {name}"
 
+    @property
+    def _next(self) -> str:
+        return _TRAIN_AGAIN if self.level == "image" else _STUDIES
+
     def _figure(self, candidate: Contender, metric: str) -> "_Figure | None":
         group = "test" if self.level == "image" else "study"
         found = [candidate.run.data.metrics.get(f"{group}/{metric}{bound}") for bound in ("", "_low", "_high")]
@@ -102,7 +107,7 @@ class SkillGate(_Measured):
         asked = f"above {limit(self.above)}, with its whole interval"
         found = self._figure(candidate, "skill")
         if found is None:
-            return Finding(False, asked, "not measured", _TRAIN_AGAIN)
+            return Finding(False, asked, "not measured", self._next)
         advice = "train longer, on more images, or another model: its probabilities tell no more than the prior"
         return Finding(found.low > self.above, asked, str(found), advice)
 
@@ -126,7 +131,7 @@ class SensitivityGate(_Measured):
         suffix = "" if self.operating_point == "balanced" else f"_at_{self.operating_point}"
         found = self._figure(candidate, f"sensitivity{suffix}")
         if found is None:
-            return Finding(False, asked, "not measured", _TRAIN_AGAIN)
+            return Finding(False, asked, "not measured", self._next)
         reached = found.value if self.by == "value" else found.low
         advice = "train with a higher operating_points.high_sensitivity, or another model"
         return Finding(reached >= self.at_least, asked, str(found), advice)
@@ -148,7 +153,7 @@ class CalibrationGate(_Measured):
         asked = f"an expected calibration error of at most {limit(self.at_most)}"
         found = self._figure(candidate, "ece")
         if found is None:
-            return Finding(False, asked, "not measured", _TRAIN_AGAIN)
+            return Finding(False, asked, "not measured", self._next)
         advice = "choose val images that are like the test images: calibration is learned on val"
         return Finding(found.value <= self.at_most, asked, str(found), advice)
 
@@ -349,6 +354,11 @@ class ComparisonGate(_Gate):
         """Compare in pairs."""
         if match is None:
             return Finding(True, self.asked, NO_CHAMPION)
+        silent = match.without_answers(self.level)
+        if silent is match.champion:
+            return Finding(True, self.asked, "the champion answers no studies")
+        if silent:
+            return Finding(False, self.asked, "not measured", _STUDIES)
         reason = match.too_few(self.level)
         if reason:
             return Finding(False, self.asked, "not compared", reason)
