@@ -88,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         "--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)"
     )
     evaluate.add_argument("--split", default="test", choices=("test", "all"), help="which images (default: test)")
+    score = _add(verbs, "score", _score, "answer any number of image files, as worklists with the most urgent first")
+    _add_task(score)
+    _add_model_uri(score)
+    score.add_argument(
+        "--source", default="phantom", help="a folder of any layout, or a store (default: synthetic images)"
+    )
+    score.add_argument("--out", default="scores", type=Path, help="folder to write worklists to (default: scores)")
+    _add_operating_point(score)
     predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
     _add_task(predict)
     _add_model_uri(predict)
@@ -127,6 +135,10 @@ def _add_model_uri(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_operating_point(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--operating_point", default="balanced", help="where a probability becomes a decision")
+
+
 def _story(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     from secondread.story import tell
 
@@ -153,6 +165,12 @@ def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     from secondread.steps.evaluate import evaluate
 
     evaluate(config, model_uri(known), known.split)
+
+
+def _score(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.score import score
+
+    score(known.task, model_uri(known), known.source, known.out, known.operating_point)
 
 
 def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:

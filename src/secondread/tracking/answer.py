@@ -5,16 +5,24 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import TracebackType
 from typing import Any
 
+from tqdm import tqdm
+
 from secondread.errors import BundleError
+from secondread.execution import refresh_s
 
 _SCRIPT = Path(__file__).with_name("isolated.py")
+BATCH = 64  # files a request
+_END_S = 5
+_MOST_ENDED = 5  # files in succession that may end the model's process before the model itself is to blame
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,18 +40,89 @@ class Latency:
     images: int
 
 
-def answer_files(model: Path, files: Sequence[Path], operating_point: str) -> list[dict[str, Any]]:
-    """Answer each file, in order, in a child process: two models in one process would share the first one's code.
+class AnsweringModel:
+    """A logged model in a child process: two models in one process would share the first one's code.
+
+    The child ends with the `with` block, or when this process does, whatever ends it.
+
+    Args:
+        model: folder of a logged model.
+        operating_point: where a probability becomes a decision.
+    """
+
+    def __init__(self, model: Path, operating_point: str) -> None:
+        self._model = model
+        self._params = {"operating_point": operating_point}
+        self._ended = 0
+
+    def __enter__(self) -> "AnsweringModel":
+        self._child = _Child(self._model)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._child.close()
+
+    def answer(self, files: Sequence[Path]) -> list[Answer]:
+        """Answer files, in order; one that ends the model's process is rejected, and the others are answered.
+
+        Args:
+            files: at most `BATCH`.
+        Returns:
+            the served answers.
+        Raises:
+            BundleError: the model could not be loaded, has no such operating point, or is ended by whatever it reads.
+        """
+        try:
+            return self._ask(files)
+        except _ChildEnded:
+            self._again()
+        return [self._answer_alone(file) for file in files]
+
+    def _answer_alone(self, file: Path) -> Answer:
+        try:
+            (answer,) = self._ask([file])
+        except _ChildEnded as ended:
+            self._ended += 1
+            if self._ended == _MOST_ENDED:
+                raise BundleError(str(ended)) from None
+            self._again()
+            return {"status": "rejected", "reason": "the model's process ended when it read this file"}
+        self._ended = 0
+        return answer
+
+    def _ask(self, files: Sequence[Path]) -> list[Answer]:
+        paths = [str(file.absolute()) for file in files]
+        answers: list[Answer] = self._child.ask({"files": paths, "params": self._params})["answers"]
+        return answers
+
+    def _again(self) -> None:
+        self._child.close()
+        self._child = _Child(self._model)
+
+
+def answer_files(model: Path, files: Sequence[Path], operating_point: str) -> list[Answer]:
+    """Answer each file, in order, with a progress bar.
 
     Args:
         model: folder of a logged model.
     Returns:
         the served answers.
     Raises:
-        BundleError: the model could not be loaded or has no such operating point; its own words went to stderr.
+        BundleError: as `AnsweringModel.answer`; what the model said went to stderr.
     """
-    paths = [str(file.absolute()) for file in files]
-    return _ask(model, {"files": paths, "params": {"operating_point": operating_point}})
+    answers: list[Answer] = []
+    with AnsweringModel(model, operating_point) as child, answer_bar(len(files)) as bar:
+        for start in range(0, len(files), BATCH):
+            answers += child.answer(files[start : start + BATCH])
+            bar.update(len(answers) - bar.n)
+    return answers
+
+
+def answer_bar(files: int, answered: int = 0) -> "tqdm[Any]":
+    """A progress bar of files, some of which may be answered already."""
+    return tqdm(total=files, initial=answered, desc="answer images", unit=" images", mininterval=refresh_s())
 
 
 def time_answers(model: Path, image: bytes, images: int = 30) -> Latency:
@@ -57,17 +136,70 @@ def time_answers(model: Path, image: bytes, images: int = 30) -> Latency:
         BundleError: the model could not be loaded or does not read the image; its own words went to stderr.
     """
     text = base64.b64encode(image).decode()
-    (timed,) = _ask(model, {"image": text, "images": images, "params": {"operating_point": "balanced"}})
-    return Latency(timed["load_s"], 1000 * median(timed["seconds"]), len(timed["seconds"]))
+    child = _Child(model)
+    try:
+        asked = {"image": text, "images": images, "params": {"operating_point": "balanced"}}
+        seconds = child.ask(asked)["seconds"]
+    finally:
+        child.close()
+    return Latency(child.load_s, 1000 * median(seconds), len(seconds))
 
 
-def _ask(model: Path, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        request, reply = Path(folder) / "request.json", Path(folder) / "reply.jsonl"
-        request.write_text(json.dumps(asked))
+class _ChildEnded(BundleError):
+    """The model's process ended instead of replying; it may have met a file that no decoder survives."""
+
+
+class _Child:
+    """A process of `isolated.py`, which speaks lines of JSON.
+
+    Raises:
+        BundleError: the model could not be loaded.
+    """
+
+    def __init__(self, model: Path) -> None:
+        reading, writing = os.pipe()
         # Isolated (-I): neither PYTHONPATH nor the folder it runs in may bring this project's code in first.
-        command = [sys.executable, "-I", str(_SCRIPT), str(model), str(request), str(reply)]
-        done = subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}, check=False)
-        if done.returncode:
-            raise BundleError(f"the model did not answer (exit status {done.returncode}); what it said is above")
-        return [json.loads(line) for line in reply.read_text().splitlines()]
+        command = [sys.executable, "-I", str(_SCRIPT), str(model.absolute()), str(writing)]
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, pass_fds=(writing,), env=environment, text=True
+            )
+        finally:
+            os.close(writing)
+        self._replies = os.fdopen(reading)
+        try:
+            self.load_s: float = self._reply()["load_s"]
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its reply."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, which the missing reply tells
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        return self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        line = self._replies.readline()
+        if not line.endswith("\n"):
+            status = self._process.wait()
+            raise _ChildEnded(f"the model did not answer (exit status {status}); what it said is above")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise BundleError(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """End the process: it ends by itself where nobody asks any more, unless it is in the midst of something."""
+        self._replies.close()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # of a request that it never read
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

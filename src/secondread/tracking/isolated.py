@@ -1,9 +1,12 @@
-"""Run as a script, by path, in a process of its own: load a logged model and answer files, or time it.
+"""Run as a script, by path, in a process of its own: load a logged model and answer what it is asked, line by line.
 
 It imports nothing of this project, so that the model runs the code it was logged with.
 """
 
+import contextlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,59 +15,83 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from tqdm import tqdm
 
-_BATCH = 64
+_MOST_BYTES = 1 << 26  # of files that are held at once; one larger file is held alone
+_GONE = {"status": "rejected", "reason": "the file cannot be opened"}
 
 
-def main(model: str, request: str, reply: str) -> None:
-    """Do what `request` asks and write one JSON object a line to `reply`.
+def main(model: str, replies: str) -> None:
+    """Reply to requests on the standard input until it ends, one JSON text a line each way.
+
+    A request holds `params`, and either `files`, paths to answer in order, or `image`, the base64 text of one to answer
+    `images` times. Its reply is `answers`, `seconds`, or `error`, what the model's user can mend. The first reply,
+    unasked, is `load_s`.
 
     Args:
         model: folder of a logged model.
-        request: a JSON file with `params`, and either `files`, a list of paths to answer in order, or `image`, the
-            base64 text of one to answer `images` times.
-        reply: the file to write.
+        replies: number of the file descriptor to reply on; what the model prints stays out of it.
     """
-    asked = json.loads(Path(request).read_text())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the process that asks; when that ends, so does this
     start = time.perf_counter()
     served = mlflow.pyfunc.load_model(model)
-    load_s = time.perf_counter() - start
-    with Path(reply).open("w") as out:
-        for line in _files(served, asked) if "files" in asked else [_timed(served, asked) | {"load_s": load_s}]:
-            out.write(json.dumps(line) + "\n")
+    loaded = {"load_s": time.perf_counter() - start}
+    with contextlib.suppress(BrokenPipeError), os.fdopen(int(replies), "w") as out:  # broken: nobody asks any more
+        for reply in _replies(served, loaded):
+            out.write(json.dumps(reply) + "\n")
+            out.flush()
 
 
-def _files(served: Any, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    files = asked["files"]
-    with tqdm(total=len(files), desc="answer images", mininterval=0.5) as bar:
-        for start in range(0, len(files), _BATCH):
-            batch = files[start : start + _BATCH]
-            yield from _answers(served, [Path(file).read_bytes() for file in batch], asked["params"])
-            bar.update(len(batch))
+def _replies(served: Any, loaded: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield loaded
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            yield {"answers": _files(served, asked)} if "files" in asked else {"seconds": _timed(served, asked)}
+        except Exception as error:
+            if type(error).__module__ != "secondread.errors":  # of the logged code: what its user can mend
+                raise
+            yield {"error": str(error)}
 
 
-def _timed(served: Any, asked: dict[str, Any]) -> dict[str, Any]:
+def _files(served: Any, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
+    for files in _batches(asked["files"]):
+        read = [file for file in files if file is not None]
+        given = iter(served.predict(pd.DataFrame({"image": read}), params=asked["params"]) if read else ())
+        answers += [_GONE if file is None else next(given) for file in files]
+    return answers
+
+
+def _batches(files: list[str]) -> Iterator[list[bytes | None]]:
+    """Contents of files, None for one that cannot be read, so few at once that memory stays flat."""
+    batch: list[bytes | None] = []
+    held = 0
+    for file in files:
+        try:
+            content = Path(file).read_bytes()
+        except OSError:
+            batch.append(None)
+            continue
+        if held and held + len(content) > _MOST_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(content)
+        held += len(content)
+    yield batch
+
+
+def _timed(served: Any, asked: dict[str, Any]) -> list[float]:
     """Seconds that every answer took, one image a request; the first, which warms up, is not among them."""
-    first = _answers(served, [asked["image"]], asked["params"])[0]
+    image = pd.DataFrame({"image": [asked["image"]]})
+    first = served.predict(image, params=asked["params"])[0]
     if first["status"] != "ok":
         raise SystemExit(f"an image to be timed with was {first['status']}: {first['reason']}")
     seconds = []
     for _ in range(asked["images"]):
         start = time.perf_counter()
-        _answers(served, [asked["image"]], asked["params"])
+        served.predict(image, params=asked["params"])
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds}
-
-
-def _answers(served: Any, images: list[Any], params: dict[str, str]) -> list[dict[str, Any]]:
-    try:
-        answers: list[dict[str, Any]] = served.predict(pd.DataFrame({"image": images}), params=params)
-    except Exception as error:
-        if type(error).__module__ == "secondread.errors":  # of the logged code: what its user can mend
-            raise SystemExit(str(error)) from None
-        raise
-    return answers
+    return seconds
 
 
 if __name__ == "__main__":

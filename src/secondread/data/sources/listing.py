@@ -56,7 +56,7 @@ def list_files(root: Path, below: Path | None = None) -> Listing:
     folders = [(os.fspath(start), prefix)]
     while folders:
         folder, prefix = folders.pop()
-        for entry in _scan(folder):
+        for entry in scan(folder):
             path = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append((entry.path, path + "/"))
@@ -69,13 +69,13 @@ def list_files(root: Path, below: Path | None = None) -> Listing:
 
 def subfolders(folder: Path) -> dict[str, Path]:
     """Real folders directly inside a folder, by lower-case name."""
-    found = [Path(entry.path) for entry in _scan(os.fspath(folder)) if entry.is_dir(follow_symlinks=False)]
+    found = [Path(entry.path) for entry in scan(os.fspath(folder)) if entry.is_dir(follow_symlinks=False)]
     return {path.name.lower(): path for path in sorted(found, reverse=True)}
 
 
 def file_names(folder: Path) -> Iterator[str]:
     """Names of the plain files directly inside a folder."""
-    return (entry.name for entry in _scan(os.fspath(folder)) if entry.is_file(follow_symlinks=False))
+    return (entry.name for entry in scan(os.fspath(folder)) if entry.is_file(follow_symlinks=False))
 
 
 def require_folder(root: Path) -> None:
@@ -88,7 +88,12 @@ def require_folder(root: Path) -> None:
         raise SourceError(f"{root}: there is no such folder or file; check the path behind `data`")
 
 
-def _scan(folder: str) -> list[os.DirEntry[str]]:
+def scan(folder: str) -> list[os.DirEntry[str]]:
+    """Entries of one folder, without what operating systems and archives leave behind.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not _is_ignored(entry.name)]

@@ -1,0 +1,255 @@
+"""Answer any number of image files, and put them in the order in which to look at them."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import Timeout
+
+from secondread.bundle import BundleDescription, verify_bundle
+from secondread.config import load_config
+from secondread.data.prepare import PHANTOM, source_index
+from secondread.data.scores import Job, Part, ScoresFolder, check_out, open_scores, shown
+from secondread.data.store import is_store, open_store
+from secondread.data.unlabelled import Listed, Place, folder_files, place_of, store_files, write_listing
+from secondread.errors import BundleError, ConfigError, ImageRejected, SourceError, StoreError
+from secondread.evaluation.figures.probabilities import distribution
+from secondread.evaluation.worklist import slice_worklist, study_worklist
+from secondread.storage import sha256_of
+from secondread.tasks import Task, load_task
+from secondread.tracking.answer import BATCH, AnsweringModel, answer_bar
+from secondread.tracking.home import home
+from secondread.tracking.launcher import lock_of
+from secondread.tracking.model import bundle_folder, fetch_model
+from secondread.tracking.run import Run
+from secondread.tracking.scoring import open_scoring
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How many files were answered by this process, and how long it took, the model's loading included."""
+
+    files: int
+    seconds: float
+
+
+def score(task_name: str, model_uri: str, source: str, out: Path, operating_point: str) -> None:
+    """Answer every file of a folder or store, and write worklists; an interrupted job continues where it was.
+
+    `out` then holds `slices` (each answered image) and, where the model combines slices, `studies`, both as Parquet and
+    CSV with the most urgent first; `put_aside.csv`, each file without an answer, and why; and `summary.json`. The study
+    of a DICOM file is the one that its header names; that of a picture without one is the folder that holds it.
+
+    Args:
+        source: a folder of any layout, a store, or `phantom`. Of a store, its source files are read again.
+        out: a new folder, or that of the same job.
+    Raises:
+        SecondReadError: the model, the source or `out` cannot be used.
+    """
+    task = load_task(task_name)
+    out = out.absolute()
+    check_out(out)
+    model = fetch_model(model_uri)
+    description = _description_for(task, model, model_uri, operating_point)
+    root, files = _files_of(source, task, out)
+    with _alone(out), tempfile.TemporaryDirectory() as folder:
+        listing = Path(folder) / "files.jsonl"
+        job = _listed(files, listing, source, description, model, operating_point)
+        scores = open_scores(out, job, listing, description.labels)
+        if scores.summary is not None:
+            print(f"{out}: finished already; {_counts(scores.summary)}", flush=True)
+            return
+        parameters = {"operating_point": operating_point, "files": str(job.files)}
+        with open_scoring(model_uri, description, parameters, {"bundle_digest": job.model}) as run:
+            print(f"opened run {run.id}", flush=True)
+            answered = _answer(scores, model, root, operating_point)
+            _finish(scores, description, task, answered, run)
+
+
+def _description_for(task: Task, model: Path, model_uri: str, operating_point: str) -> BundleDescription:
+    description = verify_bundle(bundle_folder(model))
+    if description.task != task.name:
+        raise BundleError(f"{model_uri}: a model for {description.task}; use --task {description.task}")
+    description.points(operating_point)
+    return description
+
+
+def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed]]:
+    """The folder that the files lie below, and the files."""
+    root = Path(source).absolute()
+    if source == PHANTOM:
+        config = load_config(task.name, {"data": PHANTOM})
+        root = source_index(PHANTOM, "auto", task, config, home(), print).root.absolute()
+    elif is_store(root):
+        store = open_store(root)
+        if store.description.task != task.name:
+            raise StoreError(f"{root}: a store for {store.description.task}; use a model and --task for that")
+        return Path(store.description.root), store_files(store)
+    if not root.is_dir():
+        raise SourceError(
+            f"{source}: there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store "
+            "(for single files: `python -m secondread predict FILE...`)"
+        )
+    return root, folder_files(root, out)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one process at a time write to a folder."""
+    lock = lock_of(f"scores-{sha256_of(str(out).encode())[:16]}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"out={out}: another process is writing scores to it; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _listed(
+    files: Iterator[Listed],
+    listing: Path,
+    source: str,
+    description: BundleDescription,
+    model: Path,
+    operating_point: str,
+) -> Job:
+    with listing.open("w") as opened:
+        count, digest = write_listing(files, opened)
+    if not count:
+        raise SourceError(f"{source}: holds no file; give a folder of DICOM, PNG or JPEG files, or a store")
+    identity = sha256_of((bundle_folder(model) / "bundle.json").read_bytes())
+    return Job(task=description.task, model=identity, operating_point=operating_point, files=count, listing=digest)
+
+
+def _answer(scores: ScoresFolder, model: Path, root: Path, operating_point: str) -> Answered:
+    """Answer the parts that are not finished; while the model answers one, the headers of the next are read."""
+    start, done = time.perf_counter(), scores.count_done()
+    print(f"{scores.job.files:,} files" + (f", of which {done:,} have their answer" if done else ""), flush=True)
+    if done == scores.job.files:
+        return Answered(0, 0)
+    with (
+        AnsweringModel(model, operating_point) as child,
+        answer_bar(scores.job.files, done) as bar,
+        ThreadPoolExecutor(1) as ahead,
+    ):
+        parts = scores.waiting()
+        upcoming = ahead.submit(_next_part, parts, root)
+        while (found := upcoming.result()) is not None:
+            upcoming = ahead.submit(_next_part, parts, root)
+            part, places = found
+            rows: list[Row] = []
+            for first in range(0, len(part.files), BATCH):
+                batch = slice(first, first + BATCH)
+                rows += _rows(part.files[batch], places[batch], root, child)
+                bar.update(len(part.files[batch]))
+            scores.write_part(part.number, rows)
+    return Answered(scores.job.files - done, time.perf_counter() - start)
+
+
+def _next_part(parts: Iterator[Part], root: Path) -> tuple[Part, list[Place | ImageRejected]] | None:
+    part = next(parts, None)
+    return None if part is None else (part, [place_of(root, file) for file in part.files])
+
+
+def _rows(
+    files: Sequence[Listed], places: Sequence[Place | ImageRejected], root: Path, child: AnsweringModel
+) -> list[Row]:
+    """A row a file; those that cannot be placed are not shown to the model."""
+    sent = [root / file.path for file, place in zip(files, places, strict=True) if isinstance(place, Place)]
+    answers = iter(child.answer(sent) if sent else ())
+    rows: list[Row] = []
+    for file, place in zip(files, places, strict=True):
+        row: Row = {"path": shown(file.path), "study": "", "series": "", "order": None, "folder": False}
+        if isinstance(place, ImageRejected):
+            row |= {"status": "rejected", "reason": place.reason}
+        else:
+            row |= next(answers)
+            if row["status"] == "ok" or not place.folder:  # a folder may hold much that is no image
+                row |= {"study": shown(place.study), "series": place.series, "order": place.order}
+                row |= {"folder": place.folder}
+        rows.append(row)
+    return rows
+
+
+def _finish(scores: ScoresFolder, description: BundleDescription, task: Task, done: Answered, run: Run) -> None:
+    """Put the answers in order, write every table, and log what may be told: counts, never a file."""
+    answers = scores.answers()
+    is_answered = answers["status"] == "ok"
+    aside = answers.loc[~is_answered, ["path", "status", "reason", "study"]]
+    columns = [f"{kind}_{label}" for kind in ("probability", "positive") for label in description.labels]
+    slices = answers.loc[is_answered, ["path", "study", "series", "order", *columns]]
+    slices = slice_worklist(
+        slices.astype({name: bool for name in columns if name.startswith("positive_")}), task.primary
+    )
+    summary: dict[str, Any] = {
+        "files": len(answers),
+        "answered": len(slices),
+        "put_aside": len(aside),
+        "put_aside_because": aside["reason"].value_counts().to_dict(),
+        "positive": {label: int(slices[f"positive_{label}"].sum()) for label in description.labels},
+        "pictures_placed_by_folder": int((answers["folder"] & is_answered).sum()),
+    }
+    scores.write_table(aside, "put_aside", parquet=False)
+    if description.study_rules:
+        studies = _studies(slices, aside, description, task, scores.job.operating_point)
+        scores.write_table(studies, "studies")
+        summary |= {"studies": len(studies), "positive_studies": int(studies[f"positive_{task.primary}"].sum())}
+    scores.write_table(slices, "slices")
+    _log(run, summary, done, slices, description, scores.job.operating_point)
+    scores.finish(summary)
+    print(_counts(summary), flush=True)
+    _say_about_studies(summary, task, description)
+    print(f"worklists, the most urgent first: {scores.out}", flush=True)
+
+
+def _studies(
+    slices: pd.DataFrame, aside: pd.DataFrame, description: BundleDescription, task: Task, operating_point: str
+) -> pd.DataFrame:
+    points = description.study_points(operating_point)
+    thresholds = {label: point.threshold for label, point in points.items()}
+    return study_worklist(slices, aside, description.study_rules, thresholds, task.primary)
+
+
+def _log(
+    run: Run,
+    summary: dict[str, Any],
+    done: Answered,
+    slices: pd.DataFrame,
+    description: BundleDescription,
+    operating_point: str,
+) -> None:
+    metrics = {name: float(value) for name, value in summary.items() if isinstance(value, int)}
+    metrics |= {f"positive_{label}": float(count) for label, count in summary["positive"].items()}
+    if done.files:
+        metrics |= {"seconds": done.seconds, "images_per_second": done.files / done.seconds}
+    run.log_metrics(metrics)
+    run.log_text(json.dumps(summary, indent=1), "summary.json")
+    if len(slices):
+        thresholds = {label: point.threshold for label, point in description.points(operating_point).items()}
+        answered = {label: slices[f"probability_{label}"].to_numpy(np.float64) for label in description.labels}
+        run.log_figure(distribution(answered, thresholds, "Images"), "probabilities")
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    studies = f"; {summary['studies']:,} studies" if "studies" in summary else ""
+    return f"{summary['files']:,} files: {summary['answered']:,} answered, {summary['put_aside']:,} put aside{studies}"
+
+
+def _say_about_studies(summary: Mapping[str, Any], task: Task, description: BundleDescription) -> None:
+    by_folder = summary["pictures_placed_by_folder"]
+    if task.combines_studies and not description.study_rules:
+        print("no worklist of studies: this model has learned no rule that combines slices", flush=True)
+    elif task.combines_studies and by_folder:
+        print(f"{by_folder:,} images have no header that names a study: their folder is taken for it", flush=True)
