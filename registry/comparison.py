@@ -154,7 +154,8 @@ def _answers_on(contender: Contender, owner: Contender) -> _Answers:
     at_home = contender.manifest_digest == owner.manifest_digest
     run_id = contender.run.info.run_id if at_home else _evaluated(contender, owner)
     found: _Answers = {"image": _table(contender, run_id, "predictions.parquet", thresholds_of, at_home)}
-    if contender.description.study_rules and artifact(contender.client, run_id, "studies.parquet"):
+    answered = {rule.label for rule in contender.description.study_rules}
+    if contender.task.primary in answered and artifact(contender.client, run_id, "studies.parquet"):
         found["study"] = _table(contender, run_id, "studies.parquet", study_thresholds_of, at_home)
     return found
 
