@@ -1,0 +1,70 @@
+"""Killed at any moment, a decision is made whole or not at all: one champion, and a history that is whole."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from killed_promotion import survives
+from mlflow import MlflowClient
+from trained_runs import prepare_store, trained
+
+from registry.aliases import Aliases, read_aliases
+from registry.chain import APPLIED, HEAD, read_head, walk
+from registry.history import history
+from registry.promote import promote
+
+
+def serve(client: MlflowClient) -> None:
+    """Version 2 serves, 1 was before it, and another training waits."""
+    for _ in range(2):
+        trained(client)
+        promote("pneumonia", gates="demo")
+    trained(client)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "store"
+    prepare_store(folder, empty_database, serve)
+    return folder
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("work", "after"), [("promote", Aliases(3, 2)), ("rollback", Aliases(1, 2))])
+def test_killed_after_each_of_its_writes(
+    work: str, after: Aliases, store: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    before = Aliases(2, 1)
+    outcomes = []
+    ended = False
+    while not ended:
+        folder = workplace / f"killed after {len(outcomes) + 1}"
+        folder.mkdir()
+        shutil.copy(store / "mlflow.db", folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        client = MlflowClient()
+        ended = survives(work, os.environ, folder, writes=len(outcomes) + 1)
+
+        aliases = read_aliases(client, "pneumonia")
+        assert aliases.champion in (before.champion, after.champion)  # one and only one, before anyone mends anything
+        counts = str(read_head(client, "pneumonia")).startswith("3 ")
+        assert history("pneumonia") == ()
+        assert read_aliases(client, "pneumonia") == (after if counts else before)
+        tags = client.get_registered_model("pneumonia").tags
+        assert tags[HEAD] == tags[APPLIED]
+        statuses = [
+            client.get_run(link.head.run_id).info.status for link in walk(client, read_head(client, "pneumonia"))
+        ]
+        assert statuses == ["FINISHED"] * (3 if counts else 2)
+        outcomes.append(counts)
+        if len(outcomes) == 4:  # its run was complete, and did not count: the same command, given again, decides
+            assert not counts
+            assert survives(work, os.environ, folder, writes=1000)
+            assert read_aliases(client, "pneumonia") == after
+            assert history("pneumonia") == ()
+    # Before the head moved nothing was decided, and after it everything was.
+    assert outcomes == sorted(outcomes)
+    assert outcomes.count(False) >= 4
+    assert outcomes.count(True) >= 5
