@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-all check lock
+.PHONY: setup demo serve reload stop test test-all check lock
 
 # Everything runs from .venv, and so does every `python` that MLflow starts.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,6 +22,18 @@ $(READY): requirements.txt pyproject.toml
 
 demo: setup  ## make two models from synthetic images, from files to a served prediction
 	mlflow run . --env-manager local
+
+SETTINGS := deploy/gateway.yaml
+
+serve: setup  ## start the gateway: nginx in front of the champions
+	deploy/install_nginx
+	python -m deploy serve --settings $(SETTINGS)
+
+reload:  ## let a promotion or rollback reach the running gateway, without dropping a request
+	python -m deploy reload
+
+stop:  ## end the running gateway
+	python -m deploy stop
 
 test: setup  ## the suite without its slow tests
 	$(PYTEST) -m "not slow"

@@ -1,7 +1,6 @@
 """The gateway's log: one JSON object a line, in files that do not grow without end."""
 
 import json
-import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ def rotate(path: Path) -> None:
         older = path.with_name(f"{path.name}.{number}")
         newer = path if number == 1 else path.with_name(f"{path.name}.{number - 1}")
         if newer.exists():
-            os.replace(newer, older)
+            newer.replace(older)
 
 
 def seconds_since(moment: float) -> float:

@@ -40,7 +40,7 @@ def exposition(metrics: Iterable[Metric]) -> str:
         lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
         for labels, value, suffix in samples:
             inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
-            lines.append(f"{name}{suffix}{{{inside}}} {value:g}" if inside else f"{name}{suffix} {value:g}")
+            lines.append(f"{name}{suffix}{{{inside}}} {value:.15g}")
     return "\n".join(lines) + "\n"
 
 

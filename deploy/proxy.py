@@ -37,6 +37,7 @@ class Proxy:
         Raises:
             GatewayError: nginx refuses it.
         """
+        shutil.copytree(_PAGE, self._state.run / "page", dirs_exist_ok=True)  # the one that its policy is about
         text = render(self._settings, self._state)
         if self._configuration.exists() and self._configuration.read_text() == text:
             return False
@@ -136,13 +137,12 @@ def render(settings: Settings, state: State) -> str:
         token=state.read_token(),
         certificate_digest=hashlib.sha256(state.certificate.read_bytes()).hexdigest(),
         is_root=os.geteuid() == 0,
-        page=_PAGE,
         content_security_policy=content_security_policy((_PAGE / "index.html").read_text()),
     )
 
 
 def content_security_policy(page: str) -> str:
-    """Let the page run its own script and style, by their digests, show local pictures, talk to its gateway: no more."""
+    """Let the page run its own script and style, by digest, show local pictures and ask its gateway; no more."""
     digests = {
         kind: " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -256,7 +256,9 @@ class Supervisor:
             if champion is None or self._is_exchanging(slot):
                 continue
             if slot.worker is not None and (not slot.worker.runs or slot.worker.is_deaf):
-                self._log.write("worker died", task=slot.task, worker=slot.number, exit_status=slot.worker.process.poll())
+                self._log.write(
+                    "worker died", task=slot.task, worker=slot.number, exit_status=slot.worker.process.poll()
+                )
                 slot.worker.kill()
                 slot.worker = None
                 self._restarts[slot.task] += 1

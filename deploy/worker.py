@@ -33,7 +33,7 @@ class Worker:
         self._socket = socket
         self._retired_at: float | None = None
         self._unheard = 0
-        # An empty folder: the model must bring everything. setpriv: no worker outlives the supervisor, even a killed one.
+        # An empty folder: the model must bring everything. setpriv: no worker outlives even a killed supervisor.
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", sys.executable, "-I", str(_SCORING), str(champion.folder), str(socket)],
             cwd=state.run / "empty",
@@ -68,11 +68,11 @@ class Worker:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def answer_at(self, socket: Path) -> None:
-        """Take a socket's name over at once: a new connection is this worker's, those that are open stay where they are.
+        """Take a socket's name over at once: a new connection is this worker's, those that are open stay put.
 
         No proxy needs to be told, so none has to be reloaded, and no connection is dropped.
         """
-        os.replace(self._socket, socket)
+        self._socket.replace(socket)
         self._socket = socket
 
     def in_work(self) -> int | None:
