@@ -62,7 +62,7 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     model = fetch_model(model_uri)
     description = _description_for(task, model, model_uri, operating_point)
     root, files = _files_of(source, task, out)
-    with _alone(out), tempfile.TemporaryDirectory() as folder:
+    with alone(out), tempfile.TemporaryDirectory() as folder:
         listing = Path(folder) / "files.jsonl"
         job = _listed(files, listing, source, description, model, operating_point)
         scores = open_scores(out, job, listing, description.labels)
@@ -104,7 +104,7 @@ def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """Let one process at a time write to a folder."""
     lock = lock_of(f"scores-{sha256_of(str(out).encode())[:16]}")
     try:

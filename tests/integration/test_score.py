@@ -1,0 +1,325 @@
+"""Batch scoring: every file has its answer or its reason, once, whatever happens on the way."""
+
+import json
+import os
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from integration.command import started
+from integration.conftest import NewProject, Trainings
+from integration.counting_model import CountingModel, picture, write_pictures
+from integration.privacy import traces
+from integration.project import ROOT
+from secondread.bundle import load_description
+from secondread.cli import main
+from secondread.data.scores import PART
+from secondread.steps.score import alone
+from secondread.storage import sha256_of
+from secondread.tracking.model import bundle_folder
+
+TABLES = {"put_aside.csv", "slices.csv", "slices.parquet", "studies.csv", "studies.parquet", "summary.json"}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A model, a source and a tracking store of their own, all in one folder; commands run in this process."""
+
+    folder: Path
+    model: CountingModel
+    client: MlflowClient
+
+    @property
+    def source(self) -> Path:
+        """A folder that does not exist yet."""
+        return self.folder / "source"
+
+    def put(self, files: dict[str, bytes]) -> None:
+        """Write files below the source."""
+        for path, content in files.items():
+            (self.source / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.source / path).write_bytes(content)
+
+    def words(self, *words: str, out: str = "out") -> list[str]:
+        """What follows `python -m secondread`; later words win."""
+        given = ["--task", "hemorrhage", "--model_uri", str(self.model.folder), "--source", str(self.source)]
+        return ["score", *given, "--out", str(self.folder / out), *words]
+
+    def score(self, *words: str, out: str = "out") -> Path:
+        """Score the source with the model; give the folder of answers."""
+        main(self.words(*words, out=out))
+        return self.folder / out
+
+    def runs(self) -> list[Run]:
+        """Runs of the task's experiment, the newest first."""
+        experiment = self.client.get_experiment_by_name("hemorrhage")
+        if experiment is None:
+            return []
+        return list(self.client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]))
+
+
+@pytest.fixture
+def place(tracked: MlflowClient, workplace: Path) -> Workplace:
+    return Workplace(workplace, CountingModel(workplace / "model"), tracked)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Bytes of every file of a finished folder; nothing else is in it."""
+    assert {path.name for path in out.iterdir()} == TABLES | {"job.json"}
+    return {name: (out / name).read_bytes() for name in TABLES}
+
+
+def refusal(place: Workplace, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        place.score(*words)
+    assert caught.value.code == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    return error[0].removeprefix("error: ")
+
+
+# --- what is written
+
+
+def test_every_file_has_an_answer_or_a_reason(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """A share w of white has the logit 4 w - 2; a study has the mean of its three highest."""
+    place.put(
+        {
+            "urgent/1.png": picture(1, 60),  # logit 1.75
+            "urgent/2": picture(2, 56),  # 1.5
+            "urgent/3.PNG": picture(3, 4),  # -1.75
+            "calm/deep/er/1.png": picture(4, 0),  # -2
+            "calm/deep/er/2.png": picture(5, 20),  # -0.75
+            "calm/deep/er/white.png": picture(6, 63),
+            "notes.txt": b"dear colleague",
+            "empty.dcm": b"",
+            "damaged.dcm": bytes(128) + b"DICM" + b"\1" * 50,
+        }
+    )
+    (place.source / "calm" / "link.png").symlink_to(place.source / "urgent" / "1.png")
+    os.mkfifo(place.source / "pipe.png")
+    out = place.score("--operating_point", "sensitive")
+    said = capsys.readouterr().out
+
+    slices = pd.read_csv(out / "slices.csv")
+    assert list(slices.columns) == [
+        *("path", "study", "series", "order"),
+        *("probability_any", "probability_subdural", "positive_any", "positive_subdural"),
+    ]
+    assert slices[["path", "study", "positive_any"]].to_numpy().tolist() == [
+        ["urgent/1.png", "urgent", True],
+        ["urgent/2", "urgent", True],
+        ["calm/deep/er/2.png", "calm/deep/er", True],
+        ["urgent/3.PNG", "urgent", False],
+        ["calm/deep/er/1.png", "calm/deep/er", False],
+    ]
+    logits = np.log(slices["probability_any"] / (1 - slices["probability_any"]))
+    assert logits.tolist() == pytest.approx([1.75, 1.5, -0.75, -1.75, -2], abs=0.01)
+    studies = pd.read_csv(out / "studies.csv")
+    assert studies[["study", "images", "put_aside", "first", "positive_any"]].to_numpy().tolist() == [
+        ["urgent", 3, 0, "urgent/1.png", True],
+        ["calm/deep/er", 2, 0, "calm/deep/er/2.png", False],
+    ]
+    assert studies["probability_any"].tolist() == pytest.approx([0.622, 0.202], abs=0.002)  # logits .5 and -1.375
+    aside = pd.read_csv(out / "put_aside.csv", index_col="path")
+    assert aside["status"].to_dict() == {
+        **dict.fromkeys(("notes.txt", "empty.dcm", "damaged.dcm", "calm/link.png", "pipe.png"), "rejected"),
+        "calm/deep/er/white.png": "out_of_scope",
+    }
+    assert aside["reason"].to_dict() == {
+        "calm/deep/er/white.png": "the image shows nothing",
+        "calm/link.png": "a link or device, not a plain file",
+        "damaged.dcm": "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent",
+        "empty.dcm": "the file is neither DICOM nor JPEG nor PNG",
+        "notes.txt": "the file is neither DICOM nor JPEG nor PNG",
+        "pipe.png": "a link or device, not a plain file",
+    }
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "slices.parquet")[["path"]], slices[["path"]])
+    assert "11 files: 5 answered, 6 put aside; 2 studies" in said
+    assert "5 images have no header that names a study: their folder is taken for it" in said
+
+    [run] = place.runs()
+    assert run.info.status == "FINISHED"
+    metrics = run.data.metrics
+    assert (metrics["files"], metrics["answered"], metrics["put_aside"], metrics["studies"]) == (11, 5, 6, 2)
+    assert (metrics["positive_any"], metrics["positive_studies"]) == (3, 1)
+    assert metrics["images_per_second"] == pytest.approx(11 / metrics["seconds"])
+    assert run.data.params == {"operating_point": "sensitive", "files": "11"}
+    assert (run.data.tags["step"], run.data.tags["model"]) == ("score", "compact_resnet")
+    logged = {item.path for item in place.client.list_artifacts(run.info.run_id, "figures")}
+    assert logged == {"figures/probabilities.png"}
+
+
+def test_a_folder_without_any_image_has_only_reasons(place: Workplace) -> None:
+    place.put({"a.txt": b"a", "b.txt": b"b"})
+    out = place.score()
+    assert pd.read_csv(out / "put_aside.csv")["path"].tolist() == ["a.txt", "b.txt"]
+    assert len(pd.read_csv(out / "slices.csv")) == len(pd.read_csv(out / "studies.csv")) == 0
+
+
+def test_a_model_without_a_rule_for_studies_answers_slices_alone(
+    place: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.put({"a.png": picture(0, 8)})
+    without = CountingModel(place.folder / "without", rules=False)
+    out = place.score("--model_uri", str(without.folder))
+    assert {path.name for path in out.iterdir()} == TABLES - {"studies.csv", "studies.parquet"} | {"job.json"}
+    assert "no worklist of studies: this model has learned no rule" in capsys.readouterr().out
+
+
+def test_a_stores_source_files_are_read_again_with_the_studies_that_it_knows(place: Workplace) -> None:
+    place.put({f"p{number}.png": picture(number, 4 + number) for number in range(8)})
+    rows = pd.DataFrame({"path": [f"p{number}.png" for number in range(8)], "any": [0, 1] * 4})
+    rows.assign(patient=np.arange(8) // 2, study=[f"s{number // 4}" for number in range(8)], order=range(8)).to_csv(
+        place.source / "table.csv", index=False
+    )
+    store = place.folder / "store"
+    main(["preprocess", "--task", "hemorrhage", "--source", str(place.source), "--out", str(store)])
+    (place.source / "p7.png").unlink()
+    out = place.score("--source", str(store))
+    slices = pd.read_csv(out / "slices.csv")
+    manifest = pd.read_parquet(store / "manifest.parquet").set_index("path")
+    assert slices["path"].tolist() == [f"p{number}.png" for number in range(6, -1, -1)]
+    assert slices["study"].tolist() == manifest.loc[slices["path"], "study_key"].tolist()
+    assert slices["order"].tolist() == [6, 5, 4, 3, 2, 1, 0]
+    assert pd.read_csv(out / "studies.csv")[["images", "put_aside"]].to_numpy().tolist() == [[3, 1], [4, 0]]
+    assert pd.read_csv(out / "put_aside.csv")["reason"].tolist() == ["the file cannot be opened"]
+
+
+# --- once
+
+
+def test_finished_work_is_not_done_again(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(place.source, 10)
+    before = contents(place.score())
+    assert contents(place.score()) == before
+    assert "finished already; 10 files: 10 answered, 0 put aside; 2 studies" in capsys.readouterr().out
+    assert len(place.model.answered) == 10
+    assert len(place.runs()) == 1
+
+
+def assert_a_killed_job_is_finished_without_scoring_twice(place: Workplace, kill_at: int, files: int) -> None:
+    """Kill a job when the model has answered `kill_at` files, go on, and compare with one that nothing disturbed."""
+    undisturbed = contents(place.score(out="undisturbed"))
+    disturbed = Workplace(place.folder, CountingModel(place.folder / "disturbed_model"), place.client)
+    disturbed.model.take(0.003)
+    answered = disturbed.model.answered
+    command = [sys.executable, "-m", "secondread", *disturbed.words()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with started(command, place.folder, environment, place.folder / "killed.log") as killed:
+        killed.wait_until(lambda: len(disturbed.model.answered) >= kill_at or None)
+        children = psutil.Process(killed.process.pid).children(recursive=True)
+        killed.process.kill()
+        killed.process.wait()
+        psutil.wait_procs(children, timeout=60)  # the model answers what it was asked last, and ends
+    assert not any(child.is_running() for child in children)
+    out = place.folder / "out"
+    assert not (out / "slices.csv").exists()
+    parts = sorted((out / "unfinished" / "parts").glob("0*.parquet"))
+    finished = [path for part in parts for path in pd.read_parquet(part)["path"]]
+    assert kill_at - 2 * PART <= len(finished) <= kill_at + PART
+
+    disturbed.model.take(0)
+    assert contents(disturbed.score()) == undisturbed
+    answered = disturbed.model.answered
+    times = Counter(answered)
+    assert len(times) == files
+    assert {times[sha256_of((place.source / path).read_bytes())] for path in finished} <= {1}
+    assert len(answered) - files <= PART
+    assert [run.info.status for run in place.runs()] == ["FINISHED", "KILLED", "FINISHED"]
+
+
+def test_a_job_killed_at_a_random_moment_is_finished_without_scoring_twice(place: Workplace) -> None:
+    write_pictures(place.source, 3 * PART + 40)
+    kill_at = random.randrange(1, 3 * PART)
+    print("killed at", kill_at)
+    assert_a_killed_job_is_finished_without_scoring_twice(place, kill_at, 3 * PART + 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", [1, PART - 1, PART, 2 * PART + 1, 5 * PART])
+def test_a_job_may_be_killed_at_any_moment(place: Workplace, kill_at: int) -> None:
+    write_pictures(place.source, 5 * PART + 1)
+    assert_a_killed_job_is_finished_without_scoring_twice(place, kill_at, 5 * PART + 1)
+
+
+def test_two_processes_cannot_write_to_one_folder(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(place.source, 2)
+    with alone(place.folder / "out"):
+        assert "another process is writing scores to it; wait for it" in refusal(place, capsys)
+
+
+# --- what is refused
+
+
+def test_what_cannot_be_used_is_refused_with_the_next_step(
+    place: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store" in refusal(place, capsys)
+    place.source.mkdir()
+    assert "holds no file; give a folder of DICOM, PNG or JPEG files" in refusal(place, capsys)
+    write_pictures(place.source, 2)
+    one = str(next(place.source.rglob("*.png")))
+    assert "python -m secondread predict FILE" in refusal(place, capsys, "--source", one)
+    assert "there is no such model here" in refusal(place, capsys, "--model_uri", "champion")
+    assert "a model for hemorrhage; use --task hemorrhage" in refusal(place, capsys, "--task", "pneumonia")
+    assert "this model has balanced, sensitive" in refusal(place, capsys, "--operating_point", "nowhere")
+    assert "holds something else than scores" in refusal(place, capsys, "--out", str(place.source))
+    assert not (place.folder / "out").exists()
+    assert place.model.answered == []
+    assert place.runs() == []
+
+
+def test_another_job_does_not_continue_in_the_folder(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(place.source, 2)
+    before = contents(place.score())
+    other = CountingModel(place.folder / "other", rules=False)
+    assert "another model; choose another `out`" in refusal(place, capsys, "--model_uri", str(other.folder))
+    assert "another operating point" in refusal(place, capsys, "--operating_point", "sensitive")
+    place.put({"new.png": picture(9, 9)})
+    assert "other files; choose another `out`" in refusal(place, capsys)
+    assert contents(place.folder / "out") == before
+
+
+# --- a trained model
+
+
+def test_a_trained_models_answers_are_those_that_were_tested_and_nothing_of_a_patient_reaches_mlflow(
+    trained: Trainings, new_project: NewProject, tmp_path: Path
+) -> None:
+    training, project = trained["hemorrhage"], new_project()
+    model = training.project.model(training.run)
+    out = tmp_path / "scores"
+    words = ["--task", "hemorrhage", "--model_uri", str(model), "--source", str(training.source), "--out", str(out)]
+    done = project.secondread("score", *words)
+    assert done.returncode == 0, done.stderr
+
+    slices = pd.read_parquet(out / "slices.parquet")
+    slices["image_key"] = [sha256_of((training.source / path).read_bytes()) for path in slices["path"]]
+    both = slices.merge(training.predictions, on="image_key", suffixes=("", "_tested"))
+    assert len(both) == len(training.predictions)
+    for label in load_description(bundle_folder(model)).labels:
+        assert (both[f"probability_{label}"] - both[f"probability_{label}_tested"]).abs().max() <= 1e-6
+    assert slices["order"].notna().all()
+
+    studies = pd.read_parquet(out / "studies.parquet").set_index("study")
+    assert studies["images"].sum() == len(slices)
+    for rule in load_description(bundle_folder(model)).study_rules:
+        for study, its in slices.groupby("study"):
+            expected = rule.answer(its[f"probability_{rule.label}"], its["order"])
+            assert studies.loc[str(study), f"probability_{rule.label}"] == pytest.approx(expected, abs=1e-12)
+    assert studies["probability_any"].is_monotonic_decreasing
+
+    names = {path.name for path in training.source.rglob("*.dcm")} | set(slices["study"]) | {training.source.name}
+    assert traces(names - {"hemorrhage"}, project, [done.stdout.replace(str(out), ""), done.stderr]) == []
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["answered"] + summary["put_aside"] == summary["files"]
