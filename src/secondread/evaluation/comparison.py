@@ -126,9 +126,10 @@ def spent_alpha(alpha: float, met: int) -> float:
 def compare(measure: Measure, paired: Paired, alpha: float, seed: int) -> Difference:
     """Compare two models, in pairs and by patient.
 
-    AUROC by DeLong's test, decisions by McNemar's with Tango's score interval, log loss by a bootstrap of patients.
-    Where a patient has several rows, they count as one cluster, and bounds are Student's with its degrees of freedom.
-    Where the rows show no variance, a difference is weighed as if one more patient had shown the opposite.
+    AUROC by DeLong's test, decisions by McNemar's with Tango's score interval, log loss by a bootstrap of patients: by
+    its standard error, because quantiles of resamples do not reach as far as a spent alpha asks. Where a patient has
+    several rows they count as one cluster, and bounds are Student's, with the patients' degrees of freedom. Where all
+    patients differ alike, the difference is weighed as if one more had shown the opposite.
 
     Args:
         measure: `sensitivity`, `specificity` and `accuracy` are those of the decisions.

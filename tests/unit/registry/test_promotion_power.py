@@ -212,17 +212,18 @@ def test_of_equally_good_challengers_few_displace_the_champion(task: str) -> Non
 
 def test_a_truly_better_challenger_displaces_the_champion() -> None:
     """Of 1,000, 89% did; with a correlation of .6 between the models 81%, with .8 97%."""
-    assert _displaced("pneumonia", BETTER, worlds=30) >= 0.8 * 30
+    assert _displaced("pneumonia", BETTER, worlds=20) >= 0.8 * 20
 
 
 def test_twenty_equally_good_challengers_seldom_dethrone_a_champion() -> None:
     """Of 1,000 champions 3.6% were."""
-    assert sum(map(_is_dethroned, range(40))) <= 0.05 * 40
+    assert sum(map(_is_dethroned, range(20))) <= 0.05 * 20
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", WORLDS)
 def test_of_many_equally_good_challengers_few_displace_the_champion(task: str) -> None:
+    """A rate of 3% gives more than 50 of 1,000 twice in 10,000 times, one of 7% gives 50 or fewer 6 times in 1,000."""
     assert _displaced(task, GOOD, worlds=1000, first_seed=1000) <= 0.05 * 1000
 
 
