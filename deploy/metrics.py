@@ -4,13 +4,12 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (text forma
 """
 
 import json
-import os
 import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CONNECTIONS = re.compile(r"Active connections: (\d+).*Reading: (\d+) Writing: (\d+) Waiting: (\d+)", re.DOTALL)
@@ -58,7 +57,8 @@ class Requests:
 
     def __init__(self, access_log: Path) -> None:
         self._path = access_log
-        self._file: IO[bytes] | None = None
+        self._read_to = 0
+        self._inode = 0
         self._part = b""
         self._lock = threading.Lock()
         self._count: Counter[tuple[str, str]] = Counter()
@@ -67,24 +67,31 @@ class Requests:
 
     def skip(self) -> None:
         """Leave out what an earlier gateway logged."""
-        with self._lock:
-            if self._path.exists():
-                self._file = self._path.open("rb")
-                self._file.seek(0, os.SEEK_END)
+        if self._path.exists():
+            self._inode, self._read_to = self._path.stat().st_ino, self._path.stat().st_size
 
     def read(self) -> None:
-        """Add what was logged since, also of a log that was just renamed."""
+        """Add what was logged since, also to a log that was put away meanwhile."""
         with self._lock:
-            if self._file is None and self._path.exists():
-                self._file = self._path.open("rb")
-            if self._file is None:
+            if not self._path.exists():
                 return
-            *lines, self._part = (self._part + self._file.read()).split(b"\n")
-            for line in lines:
-                self._add(json.loads(line))
-            if self._path.exists() and not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-                self._file.close()
-                self._file = None
+            inode = self._path.stat().st_ino
+            if inode != self._inode:
+                for path in self._path.parent.glob(f"{self._path.name}.*"):
+                    if path.stat().st_ino == self._inode:
+                        self._read(path)
+                self._inode, self._read_to = inode, 0
+            if self._path.stat().st_size > self._read_to:
+                self._read(self._path)
+
+    def _read(self, path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(self._read_to)
+            new = file.read()
+        self._read_to += len(new)
+        *lines, self._part = (self._part + new).split(b"\n")
+        for line in lines:
+            self._add(json.loads(line))
 
     def metrics(self) -> list[Metric]:
         """Requests by route and status, and how long they took."""

@@ -1,5 +1,6 @@
 """Starts the gateway, mends it, and exchanges champions without dropping a request."""
 
+import shutil
 import signal
 import threading
 import time
@@ -92,6 +93,7 @@ class Supervisor:
                 before = dict(self._champions)
                 champions = bring_champions(self._settings.tasks, self._state.models)
                 self._exchange(champions)
+                self._forget_others()
                 if self._proxy.configure():
                     self._proxy.reload()
             except GatewayError as error:
@@ -168,6 +170,13 @@ class Supervisor:
             return f"{task}: version {now.version} stays"
         return f"{task}: version {now.version} answers now" + (f", version {before.version} before" if before else "")
 
+    def _forget_others(self) -> None:
+        """Remove copies of models that no worker would be started from any more."""
+        kept = {champion.folder for champion in self._champions.values()}
+        for folder in self._state.models.iterdir():
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _exchange(self, champions: dict[str, Champion]) -> None:
         """Let the main thread start workers of other champions, and wait until they answer."""
         done: Future[None] = Future()
@@ -193,6 +202,7 @@ class Supervisor:
             self._tick()
         if done.done():
             done.result()
+        self._forget_others()
         answer_at(self._state.control, {
             "GET /health": self.health,
             "GET /models": self.models,

@@ -13,7 +13,7 @@ from deploy.state import State
 from deploy.unix_http import ask
 
 _SCORING = Path(__file__).with_name("scoring.py")
-_PATIENCE_S = 180  # until a worker is warm; imports alone take 20 s on a busy machine
+_PATIENCE_S = 400  # until a worker is warm: imports alone take 10 s of a free core, minutes of a machine in use
 _DRAIN_S = 40  # until a retired worker is killed; requests are given up earlier
 _DEAF_AFTER = 6  # questions in a row without an answer
 

@@ -53,7 +53,7 @@ def body(*images: str) -> bytes:
 
 
 @contextmanager
-def load(gateway: Gateway, task: str, clients: int = 6) -> Iterator[list[Reply | Exception]]:
+def load(gateway: Gateway, task: str, clients: int = 3) -> Iterator[list[Reply | Exception]]:
     """Clients that ask without a pause, in connections that stay open, until the block ends; they note every reply."""
     replies: list[Reply | Exception] = []
     ended = threading.Event()
