@@ -13,6 +13,7 @@ from registry.decide import Draft
 from registry.decision import Decision, Judged
 from registry.gates import GateSet
 from registry.judge import judge
+from secondread.errors import BundleError, RegistryError
 from secondread.tasks import Task
 
 
@@ -41,7 +42,7 @@ class Contest:
         """
         judged: list[Judged] = []
         figures: dict[str, bytes] = {}
-        champion = None if before.champion is None else Contender.of(self.client, self.task, before.champion)
+        champion = None if before.champion is None else self._champion(before.champion)
         for version, run in candidates:
             challenger = Contender(self.client, self.task, version, run)
             print(f"version {version}, {run.data.tags.get('model')}, run {run.info.run_id}", flush=True)
@@ -55,6 +56,17 @@ class Contest:
                     champion = challenger
             judged.append(one)
         return self._draft(before, judged, figures)
+
+    def _champion(self, version: int) -> Contender:
+        champion = Contender.of(self.client, self.task, version)
+        try:
+            champion.description  # noqa: B018  reading it checks every file
+        except BundleError as error:
+            raise RegistryError(
+                f"version {version}, the champion: {error}; let another serve meanwhile: `python -m registry rollback "
+                f"{self.task.name} --to N`"
+            ) from None
+        return champion
 
     def _match(self, champion: Contender | None, challenger: Contender, judged: Sequence[Judged]) -> Match | None:
         """Both, with how many candidates the champion was compared with in the history and in this contest."""

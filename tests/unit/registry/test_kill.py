@@ -1,13 +1,18 @@
 """Killed at any moment, a decision is made whole or not at all: one champion, and a history that is whole."""
 
 import os
+import random
 import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from killed_promotion import survives
 from mlflow import MlflowClient
-from trained_runs import prepare_store, trained
+from trained_runs import prepare_store, restore_store, trained
 
 from registry.aliases import Aliases, read_aliases
 from registry.chain import APPLIED, HEAD, read_head, walk
@@ -68,3 +73,40 @@ def test_killed_after_each_of_its_writes(
     assert outcomes == sorted(outcomes)
     assert outcomes.count(False) >= 4
     assert outcomes.count(True) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_random_kills_of_the_command(store: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = restore_store(store, workplace)
+    environment = os.environ | {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    command = [sys.executable, "-m", "registry", "promote", "--task", "pneumonia", "--gates", "demo"]
+    generator = random.Random(0)
+    duration, committed, killed = 4.0, 0, 0
+    while killed < 20:
+        run_id = trained(client)
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(("version ", "decision "))  # it is loaded, and begins
+            began = time.monotonic()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(generator.uniform(0, duration))
+            if process.poll() is None:
+                process.kill()
+                killed += 1
+            else:
+                duration = time.monotonic() - began
+        champion = client.get_model_version_by_alias("pneumonia", "champion")
+        assert history("pneumonia") == ()
+        head = read_head(client, "pneumonia")
+        assert head is not None
+        newest = next(walk(client, head)).decision
+        assert newest is not None
+        assert int(champion.version) in (newest.champion_before, newest.champion_after)
+        assert read_aliases(client, "pneumonia").champion == newest.champion_after
+        committed += any(judged.run_id == run_id for judged in newest.candidates)
+        print(f"kill {killed}: decision {head.number}, champion {newest.champion_after}")
+    assert 0 < committed
+    trained(client)
+    assert promote("pneumonia", gates="demo").kind == "promotion"
+    assert history("pneumonia") == ()
