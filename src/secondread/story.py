@@ -27,7 +27,7 @@ _START_S = 120
 
 
 def tell() -> None:
-    """Train a model for each task, register both, serve one, and say what to open next.
+    """Train a model for each task, promote both, serve one, and say what to open next.
 
     Raises:
         TrackingError: a chapter failed; what it said is above.
@@ -36,15 +36,16 @@ def tell() -> None:
     for number, task in enumerate(task_names(), 1):
         _chapter(f"{number}. Train a model for {task} on synthetic patients")
         launch("train", {"task": task})
-    _chapter("3. Register both models")
+    _chapter("3. Promote both models: those that pass the gates become champions")
     for task in task_names():
-        _register(task)
+        launch("promote", {"task": task, "gates": "demo"})
     _chapter("4. Serve the champion for hemorrhage and ask it about a new head CT slice")
     _serve_one("hemorrhage")
     _chapter("What to open next")
     print(
         "mlflow ui                                     every run, its charts, figures and models: http://127.0.0.1:5000\n"
         "                                              (choose `Model training` where it opens on GenAI)\n"
+        "python -m registry history pneumonia          who decided what; each decision's run has a report.html\n"
         "mlflow models serve -m models:/pneumonia@champion --env-manager local\n"
         "mlflow run . --env-manager local -e train -P task=pneumonia -P data=FOLDER    your own images"
     )
@@ -52,12 +53,6 @@ def tell() -> None:
 
 def _chapter(title: str) -> None:
     print(f"\n--- {title}", flush=True)
-
-
-def _register(task: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "registry", "register", "--task", task], check=False)
-    if done.returncode:
-        raise TrackingError(f"registering the model for {task} failed; what it said is above")
 
 
 def _serve_one(task: str) -> None:

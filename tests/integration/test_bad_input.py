@@ -366,7 +366,7 @@ def test_a_model_that_is_not_there_is_named_with_what_to_do(
     write_picture(tmp_path / "a.jpg")
     error = terminal.refuse(verb[0], "--model_uri", uri, *verb[1:])
     name = "models:/pneumonia@champion" if uri == "champion" else uri
-    assert_matches(error, f"{name}: there is no such model here; train one .* and register it")
+    assert_matches(error, f"{name}: there is no such model here; train one .* and promote it")
 
 
 def test_a_file_to_predict_that_is_not_there_is_named(terminal: Terminal) -> None:

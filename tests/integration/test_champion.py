@@ -1,40 +1,25 @@
-"""From a training to its users: register, evaluate on other images, predict; and no patient's name on the way."""
+"""From a training to its users: promote, evaluate on other images, predict; and no patient's name on the way."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 
 from integration.conftest import NewProject
+from integration.easy_source import PATIENTS, write_easy_source
 from integration.privacy import traces
 from integration.project import Project, flags, mlflow_run
 from registry.__main__ import main as registry
 from secondread.cli import main as secondread
 
-PATIENTS = 40
 SETTINGS = {"preprocess.size": 64, "train.epochs": 8, "train.batch_size": 8}
-
-
-def write_easy_source(root: Path, seed: int, ill: int = PATIENTS // 2) -> Path:
-    """Pictures in which pneumonia is a bright disc; folders and files name patients, as they should not."""
-    random = np.random.default_rng(seed)
-    for number in range(PATIENTS):
-        picture = cv2.resize(random.integers(0, 160, (12, 12), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-        if number < ill:
-            cv2.circle(picture, (int(random.integers(30, 66)), int(random.integers(30, 66))), 20, 250, -1)
-        folder = root / ("pneumonia" if number < ill else "normal") / f"Mustermann_Erika_{seed}{number:03d}"
-        folder.mkdir(parents=True)
-        cv2.imwrite(str(folder / f"thorax-{seed}{number:03d}.jpg"), picture)
-    return root
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A project whose first training was registered.
+    """A project whose first training was promoted.
 
     Args:
         said: what the commands wrote.
@@ -52,14 +37,15 @@ def champion(new_project: NewProject, tmp_path_factory: pytest.TempPathFactory) 
     project, folder = new_project(), tmp_path_factory.mktemp("sources")
     source, other = write_easy_source(folder / "first", seed=1), write_easy_source(folder / "other", seed=2)
     commands = {
-        "refused": project.registry("register", "--task", "pneumonia"),
+        "refused": project.registry("promote", "--task", "pneumonia", "--gates", "demo"),
         "train": project.secondread("train", *flags({"data": source, **SETTINGS})),
-        "register": project.registry("register", "--task", "pneumonia"),
+        "promote": project.registry("promote", "--task", "pneumonia", "--gates", "demo"),
     }
     for name, done in commands.items():
         assert done.returncode == (1 if name == "refused" else 0), done.stderr
     said = {name: done.stdout + done.stderr for name, done in commands.items()}
-    return Champion(project, source, other, project.runs("pneumonia")[0], said)
+    [training] = [run for run in project.runs("pneumonia") if run.data.tags["step"] == "train"]
+    return Champion(project, source, other, training, said)
 
 
 @pytest.fixture(scope="module")
@@ -85,22 +71,22 @@ def evaluations(project: Project) -> list[Run]:
     return [run for run in project.runs("pneumonia") if run.data.tags["step"] == "evaluate"]
 
 
-# --- register
+# --- promote
 
 
-def test_without_a_training_there_is_nothing_to_register(champion: Champion) -> None:
+def test_without_a_training_there_is_nothing_to_promote(champion: Champion) -> None:
     error = champion.said["refused"]
     assert "error: no finished training for pneumonia; run `python -m secondread train --task pneumonia` first" in error
 
 
-def test_the_first_that_beats_the_prior_is_champion(champion: Champion) -> None:
+def test_the_first_that_passes_its_gates_is_champion(champion: Champion) -> None:
     version = champion.project.client.get_model_version_by_alias("pneumonia", "champion")
     assert (int(version.version), version.run_id) == (1, champion.training.info.run_id)
     assert champion.training.data.metrics["test/skill_low"] > 0
-    assert f"pneumonia version 1 is run {champion.training.info.run_id}; the first to beat" in champion.said["register"]
+    assert "decision 1 about pneumonia, a promotion: version 1 passed every gate" in champion.said["promote"]
 
 
-def test_registering_again_changes_nothing(in_project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_registering_what_is_promoted_changes_nothing(in_project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     registry(["register", "--task", "pneumonia"])
     assert "pneumonia version 1 is run" in capsys.readouterr().out
     assert len(in_project.client.search_model_versions("name = 'pneumonia'")) == 1

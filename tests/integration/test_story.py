@@ -19,7 +19,7 @@ def told(new_project: NewProject) -> tuple[Project, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_champions_are_registered_and_one_answers(told: tuple[Project, str]) -> None:
+def test_two_champions_are_promoted_and_one_answers(told: tuple[Project, str]) -> None:
     project, said = told
     for task in ("hemorrhage", "pneumonia"):
         champion = project.client.get_model_version_by_alias(task, "champion")

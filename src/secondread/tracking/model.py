@@ -74,8 +74,8 @@ def fetch_model(uri: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError):
         raise TrackingError(
-            f"{uri}: there is no such model here; train one (`python -m secondread train`), and register it "
-            "(`python -m registry register`) to name it by an alias"
+            f"{uri}: there is no such model here; train one (`python -m secondread train`), and promote it "
+            "(`python -m registry promote`) to name it by its alias"
         ) from None
 
 
