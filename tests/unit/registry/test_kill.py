@@ -42,7 +42,7 @@ def test_killed_after_each_of_its_writes(
 ) -> None:
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     before = Aliases(2, 1)
-    outcomes = []
+    outcomes: list[bool] = []
     ended = False
     while not ended:
         folder = workplace / f"killed after {len(outcomes) + 1}"

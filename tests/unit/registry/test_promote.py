@@ -12,11 +12,11 @@ import pytest
 from mlflow import MlflowClient
 from trained_runs import CLEAN, GOOD, trained
 
-from registry import contest
 from registry.__main__ import main
 from registry.aliases import Aliases, read_aliases
 from registry.chain import HEAD, read_head, walk
 from registry.decision import Decision
+from registry.judge import judge
 from registry.promote import promote
 from registry.rollback import rollback
 from secondread.errors import ConfigError, RegistryError
@@ -230,16 +230,15 @@ def test_a_decision_overtaken_by_another_machines_is_made_anew(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = trained(client), trained(client, metrics=BAD_SKILL)
-    judge = contest.judge
 
     def judge_late(*args: Any) -> Any:
-        monkeypatch.setattr(contest, "judge", judge)
+        monkeypatch.setattr("registry.contest.judge", judge)
         with monkeypatch.context() as elsewhere:  # another machine, whose locks are not ours, decides meanwhile
             elsewhere.setattr("registry.promote.alone", nullcontext)
             demo(good)
         return judge(*args)
 
-    monkeypatch.setattr(contest, "judge", judge_late)
+    monkeypatch.setattr("registry.contest.judge", judge_late)
     decision = demo()
     assert "another decision about pneumonia was made meanwhile; decide anew" in capsys.readouterr().out
     assert (decision.number, [judged.run_id for judged in decision.candidates]) == (2, [bad])
