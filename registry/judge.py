@@ -46,12 +46,13 @@ def judge(candidate: Contender, match: Match | None, gates: GateSet) -> tuple[Ju
 
 def _whole(candidate: Contender) -> Finding:
     """Whether there is what the gates look at."""
-    asked = "predictions, and a bundle whose files are those that were saved"
+    asked = "predictions, manifest, and a bundle whose files are those that were saved"
     try:
         images, labels = len(candidate.predictions), len(candidate.description.labels)
+        known = len(candidate.manifest)
     except SecondReadError as error:
         return Finding(False, asked, "not whole", str(error))
-    return Finding(True, asked, f"{images:,} test images, {labels} labels answered")
+    return Finding(True, asked, f"{images:,} tested of {known:,} images, {labels} labels answered")
 
 
 def _said(gate: str, finding: Finding) -> Finding:

@@ -249,14 +249,13 @@ def test_images_that_are_others_by_now(client: MlflowClient, evaluations: Evalua
     assert read_aliases(client, "pneumonia") == (1, None)
 
 
-def test_a_champion_without_its_table_of_images(tracked: MlflowClient, tmp_path: Path) -> None:
-    (tmp_path / "compare.yaml").write_text(GATES)
-    trained(tracked, left_out=("manifest.parquet",))
-    judged()
-    trained(tracked, images=manifest(first=10_000))
+def test_a_champion_without_its_table_of_images(client: MlflowClient) -> None:
+    champion = Contender.of(client, load_task("pneumonia"), 1)
+    (Path(champion.run.info.artifact_uri) / "manifest.parquet").unlink()
+    trained(client, images=manifest(first=10_000))
     with pytest.raises(RegistryError, match=r"it has no manifest.parquet; train again, or restore the run's artifacts"):
         judged()
-    assert read_aliases(tracked, "pneumonia") == (1, None)
+    assert read_aliases(client, "pneumonia") == (1, None)
 
 
 def test_a_champion_whose_bundle_is_damaged(client: MlflowClient) -> None:

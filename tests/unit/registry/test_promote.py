@@ -180,6 +180,7 @@ def test_an_alias_moved_by_hand(client: MlflowClient) -> None:
     ("made", "words"),
     [
         ({"left_out": ("predictions.parquet",)}, "it has no predictions.parquet; train again"),
+        ({"left_out": ("manifest.parquet",)}, "it has no manifest.parquet; train again"),
         ({"files": {"artifacts/bundle/model.keras": b"another"}}, "model.keras is missing or not the file that was sa"),
         ({"files": {"artifacts/bundle/bundle.json": b"{"}}, "bundle.json: missing or damaged; log the model anew"),
     ],
