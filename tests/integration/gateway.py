@@ -52,7 +52,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Client:
-    """One connection to a gateway, kept open between requests and opened anew where the gateway closed it.
+    """One connection to a gateway, kept open between requests for as long as the gateway keeps it.
 
     Args:
         source: the address that the client comes from; every one of 127.0.0.0/8 is this machine's.
@@ -142,6 +142,11 @@ class Gateway:
         with closing(self.client()) as client:
             said: dict[str, Any] = client.send("GET", "/health").content["models"][task]
             return said
+
+    def metrics(self) -> str:
+        """What Prometheus would get."""
+        with closing(self.client()) as client:
+            return client.send("GET", "/metrics").text
 
     def workers(self, task: str) -> list[psutil.Process]:
         """The processes that answer, or will answer, for a task."""

@@ -322,11 +322,11 @@ def test_health_needs_no_token_and_tells_versions(client: Client) -> None:
         assert int(said.content["models"][task]["version"]) >= 1
 
 
-def test_metrics_count_requests_by_task_and_status(client: Client) -> None:
-    before = client.send("GET", "/metrics").text
+def test_metrics_count_requests_by_task_and_status(gateway: Gateway, client: Client) -> None:
+    before = gateway.metrics()
     for rows in (b"no json", body(text(picture(16))), body(text(picture(32)))):
         client.send("POST", "/hemorrhage/invocations", rows)
-    after = client.send("GET", "/metrics").text
+    after = gateway.metrics()
     name = "secondread_gateway_requests_total"
     for status, more in (("200", 2), ("400", 1)):
         counted = [metric(said, name, route="hemorrhage", status=status) for said in (before, after)]
@@ -386,9 +386,9 @@ def test_three_hundred_at_once_are_all_answered(gateway: Gateway) -> None:
             assert_says_little(reply)
 
 
-def test_killing_a_worker_loses_no_request_and_it_comes_back(gateway: Gateway, client: Client) -> None:
+def test_killing_a_worker_loses_no_request_and_it_comes_back(gateway: Gateway) -> None:
     name = "secondread_worker_restarts_total"
-    restarts = metric(client.send("GET", "/metrics").text, name, task="pneumonia")
+    restarts = metric(gateway.metrics(), name, task="pneumonia")
     with load(gateway, "pneumonia") as replies:
         wait_for(lambda: len(replies) > 50)
         victim = gateway.workers("pneumonia")[0]
@@ -398,12 +398,11 @@ def test_killing_a_worker_loses_no_request_and_it_comes_back(gateway: Gateway, c
         wait_for(lambda: len(replies) > seen + 50)
         wait_for(lambda: gateway.health("pneumonia")["ready"] == 2)
     assert set(statuses(replies)) == {200}
-    assert metric(client.send("GET", "/metrics").text, name, task="pneumonia") == restarts + 1
+    assert metric(gateway.metrics(), name, task="pneumonia") == restarts + 1
     assert victim.pid not in {worker.pid for worker in gateway.workers("pneumonia")}
 
 
-def test_a_promotion_reaches_users_without_a_dropped_request(gateway: Gateway, client: Client) -> None:
-    client.ask("hemorrhage", picture(32))
+def test_a_promotion_reaches_users_without_a_dropped_request(gateway: Gateway) -> None:
     before = gateway.health("hemorrhage")["version"]
     files = gateway.project.folder / f"hemorrhage_{int(before) + 1}"
     version = register_tiny_champion(gateway.project.client, "hemorrhage", files, bias=2.0)
@@ -424,7 +423,7 @@ def test_a_promotion_reaches_users_without_a_dropped_request(gateway: Gateway, c
 
 
 @pytest.mark.slow
-def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway, client: Client) -> None:
+def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway) -> None:
     before = gateway.health("pneumonia")
     registry, files = gateway.project.client, gateway.project.folder / "pneumonia_broken"
     register_tiny_champion(registry, "pneumonia", files, bias=0.0)
@@ -435,7 +434,8 @@ def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway, 
     assert "did not get warm; it said:" in failed.stderr
     assert "model.keras is missing or not the file that was saved" in failed.stderr
     assert gateway.health("pneumonia") == before
-    assert client.ask("pneumonia", picture(32)).status == 200
+    with closing(gateway.client()) as client:
+        assert client.ask("pneumonia", picture(32)).status == 200
 
 
 @pytest.mark.slow
