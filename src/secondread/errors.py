@@ -52,3 +52,7 @@ class ImageRejected(SecondReadError):
 
     def __reduce__(self) -> tuple[type["ImageRejected"], tuple[str, str]]:
         return type(self), (self.rule, self.reason)
+
+
+class OutOfScope(ImageRejected):
+    """One image is sound, but of another kind than the model was made for; arguments as of `ImageRejected`."""

@@ -10,6 +10,25 @@ from secondread.errors import ConfigError
 _FOLDER = Path(__file__).with_suffix("")
 
 
+class HeaderScope(BaseModel):
+    """What a DICOM header may not say; what it leaves empty, or says in words that nobody knows, excludes nothing.
+
+    Args:
+        body_parts: Body Part Examined (0018,0015) values that belong to the task; every other one that DICOM defines
+            is another body part. Empty: any.
+        image_types: words of Image Type (0008,0008) that exclude an image.
+        views: View Position (0018,5101) values that exclude an image.
+        axial: the slice must be closer to an axial plane than to a coronal or sagittal one, where the file says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    body_parts: tuple[str, ...] = ()
+    image_types: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    axial: bool = False
+
+
 class Task(BaseModel):
     """A question asked of one image.
 
@@ -17,6 +36,7 @@ class Task(BaseModel):
         labels: in the fixed order of model outputs and columns.
         primary: the label that decides; metrics without a suffix are its.
         modalities: DICOM Modality (0008,0060) values that the task accepts.
+        scope: what else a DICOM header may not say.
         combines_studies: images are slices, and those of a study combine into one answer.
     """
 
@@ -27,6 +47,7 @@ class Task(BaseModel):
     labels: tuple[str, ...]
     primary: str
     modalities: tuple[str, ...]
+    scope: HeaderScope
     combines_studies: bool
     intended_use: str
 

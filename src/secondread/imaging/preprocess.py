@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from secondread.config import WINDOWS, PreprocessSettings, Unit, Window
-from secondread.errors import ImageRejected
+from secondread.errors import OutOfScope
 from secondread.imaging.dicom.read import read_dicom
 from secondread.imaging.limits import check
 from secondread.imaging.picture import Picture, UInt8Image
 from secondread.imaging.raster import read_raster
 from secondread.imaging.window import window_stack
 from secondread.storage import sha256_of
-from secondread.tasks import Task
+from secondread.tasks import HeaderScope, Task
 
 _THUMBNAIL = 32  # pixels a side
 
@@ -32,6 +32,7 @@ class Preprocess(BaseModel):
         aspect: `squash` stretches to a square; `keep` pads with black.
         display_window: what a CT DICOM is shown through where the unit is display; None refuses it.
         modalities: DICOM Modality (0008,0060) values that are accepted.
+        scope: what else a DICOM header may not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Preprocess(BaseModel):
     aspect: Literal["squash", "keep"] = "squash"
     display_window: Window | None = None
     modalities: tuple[str, ...]
+    scope: HeaderScope = HeaderScope()
 
     @classmethod
     def build(cls, task: Task, settings: PreprocessSettings, unit: Unit, display_window: Window | None) -> "Preprocess":
@@ -60,6 +62,7 @@ class Preprocess(BaseModel):
             aspect=settings.aspect,
             display_window=display_window if unit == "display" else None,
             modalities=task.modalities,
+            scope=task.scope,
         )
 
     @model_validator(mode="after")
@@ -75,8 +78,8 @@ class Preprocess(BaseModel):
         Returns:
             uint8, shape (size, size, channels); read-only where one channel is repeated.
         Raises:
-            ImageRejected: the file breaks a rule of `limits`, `raster` or `dicom.read`; or `unit`, `modality` or
-                `constant`.
+            ImageRejected: the file breaks a rule of `limits`, `raster` or `dicom.read`.
+            OutOfScope: it is of another kind: a rule of `dicom.scope`, `unit`, or `constant`.
         """
         return self.expand(self._fit(self._shown(self._open(data))))
 
@@ -128,23 +131,20 @@ class Preprocess(BaseModel):
         if kind != "dicom":
             gray = read_raster(data, kind, self.size)
             if gray.min() == gray.max():
-                raise ImageRejected("constant", "every pixel of the image has the same value")
+                raise OutOfScope("constant", "the picture is blank: every pixel has the same value")
             return Picture(gray, "display", stored=gray)
-        picture = read_dicom(data)
-        if picture.modality not in self.modalities:
-            raise ImageRejected("modality", f"the model reads {', '.join(self.modalities)}, not {picture.modality}")
-        return picture
+        return read_dicom(data, self.modalities, self.scope)
 
     def _shown(self, picture: Picture) -> UInt8Image:
         """Display values at the file's own size, shape (height, width, stored_channels)."""
         if picture.unit == "display" == self.unit:
             return picture.values[..., np.newaxis]
         if picture.unit == "display":
-            raise ImageRejected("unit", "the model reads Hounsfield units; send the DICOM file, not a picture of it")
+            raise OutOfScope("unit", "the model reads Hounsfield units; send the DICOM file, not a picture of it")
         if self.unit == "HU":
             return window_stack(picture.values, self.windows)
         if self.display_window is None:
-            raise ImageRejected("unit", "the model reads pictures of an unknown CT window; send such a picture")
+            raise OutOfScope("unit", "the model reads pictures of an unknown CT window; send such a picture")
         return window_stack(picture.values, (self.display_window,))
 
     def _fit(self, shown: UInt8Image) -> UInt8Image:

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
@@ -14,12 +14,14 @@ from pydicom import uid as syntaxes
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-from secondread.errors import ImageRejected
+from secondread.errors import ImageRejected, OutOfScope
 from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
 from secondread.imaging.dicom.leniency import leniently
+from secondread.imaging.dicom.scope import check_scope
 from secondread.imaging.dicom.values import to_display, to_hounsfield
 from secondread.imaging.limits import MOST_BYTES, check_size
 from secondread.imaging.picture import Mask, Picture
+from secondread.tasks import HeaderScope
 
 Result = TypeVar("Result")
 
@@ -52,6 +54,8 @@ _HEADER_TAGS = [
     "ImageOrientationPatient",
 ]
 _AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_MODALITIES = ("CT", "CR", "DX")
+_ANYTHING = HeaderScope()
 _DARKEST_HU = -1024  # below air: black through any window for the head
 
 
@@ -84,18 +88,21 @@ def read_header(data: bytes) -> Header:
     return _guarded(_read_header, data)
 
 
-def read_dicom(data: bytes) -> Picture:
+def read_dicom(data: bytes, modalities: Sequence[str] = _MODALITIES, scope: HeaderScope = _ANYTHING) -> Picture:
     """Decode one CT image to Hounsfield units, or one CR or DX image to display values.
 
     Padding becomes the darkest value.
 
     Args:
         data: a file that `limits.check` has let pass.
+        modalities: of CT, CR and DX, those that are accepted.
+        scope: what else the header may not say.
     Raises:
         ImageRejected: `dicom`, `too_large`, `modality`, `photometric`, `frames`, `bits`, `dimensions`,
-            `transfer_syntax`, `codestream`, `truncated`, `scans`, `decode`, `constant`, `rescale`, `window` or `lut`.
+            `transfer_syntax`, `codestream`, `truncated`, `scans`, `decode`, `rescale`, `window` or `lut`.
+        OutOfScope: a rule of `dicom.scope`, or `constant`.
     """
-    return _guarded(_read_dicom, data)
+    return _guarded(lambda data: _read_dicom(data, modalities, scope), data)
 
 
 def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
@@ -133,16 +140,17 @@ def _order(dcm: Dataset) -> float:
     return float(np.cross(orientation[:3], orientation[3:]) @ position)
 
 
-def _read_dicom(data: bytes) -> Picture:
+def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> Picture:
     _refuse_deflate_bomb(data)
     dcm = dcmread(BytesIO(data))
+    check_scope(dcm, modalities, scope)
     modality = _text(dcm, "Modality")
-    _check_attributes(dcm, modality)
+    _check_attributes(dcm)
     stored = _decode(dcm)
     padding = _padding(dcm, stored)
     shown = stored if padding is None else stored[~padding]
     if shown.size == 0 or shown.min() == shown.max():
-        raise ImageRejected("constant", "every pixel of the image has the same value")
+        raise OutOfScope("constant", "the image is blank: every pixel has the same value")
     extent = int(shown.min()), int(shown.max())
     is_ct = modality == "CT"
     values = to_hounsfield(stored, extent, dcm) if is_ct else to_display(stored, extent, dcm)
@@ -161,9 +169,7 @@ def _refuse_deflate_bomb(data: bytes) -> None:
         raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
 
 
-def _check_attributes(dcm: Dataset, modality: str) -> None:
-    if modality not in ("CT", "CR", "DX"):
-        raise ImageRejected("modality", "only CT, CR and DX images are read")
+def _check_attributes(dcm: Dataset) -> None:
     if dcm.get("SamplesPerPixel") != 1 or dcm.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageRejected("photometric", "only images of one gray channel (MONOCHROME1 or MONOCHROME2) are read")
     if int(dcm.get("NumberOfFrames") or 1) != 1:
