@@ -55,10 +55,11 @@ def shortfalls(candidate: Contender, at_least: int) -> list[Shortfall]:
     limits = thresholds_of(table, candidate.description)[label]
     positive = table[f"probability_{label}"].to_numpy(np.float64) >= limits
     truth = table[f"label_{label}"].to_numpy(np.float64)
-    everyone = Confusion.count(truth, positive).estimates()
+    patients = table["patient_key"].to_numpy(object)
+    everyone = Confusion.count(truth, positive, patients).estimates()
     found = []
     for name, inside in _subgroups(candidate, table):
-        counted = Confusion.count(truth[inside], positive[inside])
+        counted = Confusion.count(truth[inside], positive[inside], patients[inside])
         estimates = counted.estimates()
         for measure, images in (("sensitivity", counted.positives), ("specificity", counted.negatives)):
             if images >= at_least:

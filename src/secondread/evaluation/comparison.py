@@ -7,9 +7,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm, t
 
-from secondread.evaluation.intervals import FloatArray, IntArray, auroc_components, clustered_bootstrap, owners
+from secondread.evaluation.intervals import (
+    FloatArray,
+    IntArray,
+    auroc_components,
+    clustered_bootstrap,
+    independent_trials,
+    owners,
+    quantile,
+    repeats,
+    variance_by_patient,
+)
 from secondread.evaluation.metrics import Thresholds, log_losses
 
 Measure = Literal["auroc", "sensitivity", "specificity", "accuracy", "log_loss"]
@@ -156,29 +165,10 @@ def _auroc(paired: Paired, alpha: float) -> Difference:
     own, other = cluster[positive], cluster[~positive]
     fewest = min(len(np.unique(own)), len(np.unique(other)))
     areas = float(before[0].mean()), float(after[0].mean())
-    error = _auroc_error(after[0] - before[0], after[1] - before[1], own, other) if fewest > 1 else 1.0
+    variance = variance_by_patient(after[0] - before[0], after[1] - before[1], own, other)
+    error = float(np.sqrt(variance)) if fewest > 1 else 1.0
     found = _symmetric("auroc", areas, areas[1] - areas[0], error, alpha, cluster, fewest)
     return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0), test=_named("paired DeLong", cluster))
-
-
-def _auroc_error(above: FloatArray, below: FloatArray, own: IntArray, other: IntArray) -> float:
-    """Standard error of a difference between AUROCs, from each row's part in it.
-
-    Args:
-        above: of positive rows, shape (p,).
-        below: of negative rows, shape (q,).
-        own: the patient's number of each positive row, shape (p,); at least two patients.
-        other: of each negative row, shape (q,); at least two patients.
-    """
-    patients = max(own.max(), other.max()) + 1
-    ill = np.bincount(own, above - above.mean(), patients) / len(above)
-    well = np.bincount(other, below - below.mean(), patients) / len(below)
-    variance = (
-        _unbiased(ill, ill, len(np.unique(own)))
-        + _unbiased(well, well, len(np.unique(other)))
-        + 2 * _unbiased(ill, well, len(np.union1d(own, other)))
-    )
-    return float(np.sqrt(max(variance, 0.0)))
 
 
 def _log_loss(paired: Paired, alpha: float, seed: int) -> Difference:
@@ -206,7 +196,7 @@ def _symmetric(
     """An interval around a difference from its standard error."""
     if error < _ROUNDING * abs(value):  # as if one more patient had shown the opposite of what all others did
         error = 2 * abs(value) / (patients + 1)
-    reach = _quantile(alpha, cluster, patients) * error
+    reach = quantile(alpha, cluster, patients) * error
     return Difference(measure, *figures, value, value - reach, value + reach, 1 - 2 * alpha, "", error)
 
 
@@ -219,8 +209,8 @@ def _decisions(measure: Measure, paired: Paired, alpha: float) -> Difference:
     after = (paired.challenger_positive == present)[counted].astype(np.float64)
     cluster = owners(paired.patients[counted])
     gained, lost = float(np.mean(after > before)), float(np.mean(after < before))
-    trials = _independent_trials(after - before, cluster)
-    bound = _quantile(alpha, cluster, len(np.unique(cluster)))
+    trials = independent_trials(after - before, cluster)
+    bound = quantile(alpha, cluster, len(np.unique(cluster)))
     return Difference(
         measure,
         float(before.mean()),
@@ -232,22 +222,6 @@ def _decisions(measure: Measure, paired: Paired, alpha: float) -> Difference:
         _named("McNemar, score interval", cluster),
         float(np.sqrt(max(gained + lost - (gained - lost) ** 2, 0.0) / trials)),
     )
-
-
-def _independent_trials(differences: FloatArray, cluster: IntArray) -> float:
-    """How many independent rows would tell as much about the mean difference, at most all; of equal rows, the patients.
-
-    Args:
-        differences: -1, 0 or 1, shape (n,).
-        cluster: the patient's number, shape (n,).
-    """
-    rows, patients = len(differences), len(np.unique(cluster))
-    apart = differences - differences.mean()
-    if patients < 2 or not apart.any():
-        return float(patients)
-    sums = np.bincount(cluster, apart).astype(np.float64)
-    inflation = _unbiased(sums, sums, patients) / _unbiased(apart, apart, rows)
-    return float(rows / max(inflation, 1.0))
 
 
 def _highest_difference(gained: float, lost: float, trials: float, bound: float) -> float:
@@ -271,19 +245,5 @@ def _highest_difference(gained: float, lost: float, trials: float, bound: float)
     return float(brentq(excess, lowest, 1.0)) if lowest < 1 else 1.0
 
 
-def _unbiased(one: FloatArray, other: FloatArray, count: int) -> float:
-    """The sum of products of centered parts of `count` clusters, free of the bias that their own mean brings."""
-    return float(one @ other) * count / (count - 1)
-
-
-def _quantile(alpha: float, cluster: IntArray, patients: int) -> float:
-    """The normal's, or Student's where patients repeat."""
-    return float(t.ppf(1 - alpha, max(patients - 1, 1)) if _repeats(cluster) else norm.ppf(1 - alpha))
-
-
 def _named(test: str, cluster: IntArray) -> str:
-    return f"{test}, by patient" if _repeats(cluster) else test
-
-
-def _repeats(cluster: IntArray) -> bool:
-    return len(np.unique(cluster)) < len(cluster)
+    return f"{test}, by patient" if repeats(cluster) else test

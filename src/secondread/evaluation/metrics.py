@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from secondread.evaluation.calibration import BINS, calibration_gaps
 from secondread.evaluation.confusion import Confusion
@@ -35,18 +36,21 @@ class Answers:
         rows: positions of these images in the table, shape (n,).
         truth: 0 or 1, shape (n,).
         probabilities: shape (n,).
+        patients: patient keys, shape (n,).
     """
 
     rows: IntArray
     truth: FloatArray
     probabilities: FloatArray
+    patients: NDArray[np.object_]
 
     @classmethod
     def of(cls, frame: pd.DataFrame, label: str) -> "Answers":
-        """Take `label_<label>` and `probability_<label>` from a table of predictions; NaN is unknown."""
+        """Take `label_<label>`, `probability_<label>` and `patient_key` from a table of predictions; NaN is unknown."""
         truth = frame[f"label_{label}"].to_numpy(np.float64)
         rows = np.flatnonzero(~np.isnan(truth))
-        return cls(rows, truth[rows], frame[f"probability_{label}"].to_numpy(np.float64)[rows])
+        probabilities = frame[f"probability_{label}"].to_numpy(np.float64)
+        return cls(rows, truth[rows], probabilities[rows], frame["patient_key"].to_numpy(object)[rows])
 
     @property
     def has_both_classes(self) -> bool:
@@ -56,7 +60,7 @@ class Answers:
     def decided(self, threshold: float | FloatArray) -> Confusion:
         """Count decisions at a threshold, or at one a row of the table (as `cross_fitted` gives them)."""
         applied = threshold[self.rows] if isinstance(threshold, np.ndarray) else threshold
-        return Confusion.count(self.truth, self.probabilities >= applied)
+        return Confusion.count(self.truth, self.probabilities >= applied, self.patients)
 
 
 def evaluate(
@@ -73,7 +77,8 @@ def evaluate(
     the same five with `_at_half` (at .5), `log_loss`, `skill`, `brier` and `ece` belong to the primary label; another
     label's carry its name, `auroc_subdural`. `weighted_log_loss` (RSNA 2019: the primary label counts double) and, with
     several labels, `auroc_macro` belong to all. Each has a 95% interval: `auroc_low`, `auroc_subdural_low`,
-    `accuracy_at_half_high`. AUROC's is DeLong's, those of decisions are Wilson's, the rest resample patients.
+    `accuracy_at_half_high`. AUROC's is DeLong's and those of decisions are Wilson's, both by patient; the rest resample
+    patients.
 
     Args:
         frame: a row per image: `patient_key`, `label_<label>` (1, 0, NaN unknown), `probability_<label>`.
@@ -90,7 +95,7 @@ def evaluate(
     for label, answer in answers.items():
         suffix = "" if label == primary else f"_{label}"
         if answer.has_both_classes:
-            estimates[f"auroc{suffix}"] = delong_interval(answer.truth, answer.probabilities)
+            estimates[f"auroc{suffix}"] = delong_interval(answer.truth, answer.probabilities, answer.patients)
         for name, threshold in (("", thresholds[label]), ("_at_half", HALF)):
             found = answer.decided(threshold).estimates()
             estimates |= {f"{metric}{name}{suffix}": estimate for metric, estimate in found.items()}

@@ -182,10 +182,10 @@ def _chosen(
     """The point at the least or the largest (`bound`) of the thresholds that each worth chooses."""
     present, scores = np.asarray(truth, np.float64), np.asarray(probabilities, np.float64)
     known = ~np.isnan(present)
-    keys = np.asarray(patients, dtype=object)[known]
-    found = [_mean_threshold(present[known], scores[known], keys, worth, seed) for worth in worths]
+    keys = np.asarray(patients, dtype=object)
+    found = [_mean_threshold(present[known], scores[known], keys[known], worth, seed) for worth in worths]
     thresholds = [threshold for threshold in found if threshold is not None]
-    return _measured(label, name, target, present, scores, bound(thresholds) if thresholds else None)
+    return _measured(label, name, target, present, scores, keys, bound(thresholds) if thresholds else None)
 
 
 def _measured(
@@ -194,10 +194,11 @@ def _measured(
     target: float | None,
     truth: FloatArray,
     probabilities: FloatArray,
+    patients: NDArray[np.object_],
     threshold: float | None,
 ) -> OperatingPoint:
     applied = HALF if threshold is None else threshold
-    counted = Confusion.count(truth, probabilities >= applied)
+    counted = Confusion.count(truth, probabilities >= applied, patients)
     found = counted.estimates()
     sensitivity, specificity = _or_none(found.get("sensitivity")), _or_none(found.get("specificity"))
     return OperatingPoint(

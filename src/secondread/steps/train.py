@@ -257,8 +257,7 @@ def _log_calibration(run: Run, outcome: _Outcome, task: Task) -> None:
     before, after = outcome.raw[tested], outcome.predictions[tested]
     for label, calibration in outcome.calibration.items():
         if before[f"label_{label}"].notna().any():
-            truth, column = before[f"label_{label}"], f"probability_{label}"
-            figure = reliability_before_after(truth, before[column], after[column], label, calibration.method)
+            figure = reliability_before_after(before, after, label, calibration.method)
             run.log_figure(figure, "calibration" if label == task.primary else f"calibration_{label}")
 
 

@@ -94,7 +94,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "precision-recall of six labels": lambda: precision_recall(FRAME, LABELS, THRESHOLDS, seed=0),
     "reliability": lambda: reliability(ONE, "pneumonia"),
     "reliability before and after": lambda: reliability_before_after(
-        ONE["label_pneumonia"], ONE["probability_pneumonia"], ONE["probability_pneumonia"] / 2, "pneumonia", "platt"
+        ONE, ONE.assign(probability_pneumonia=ONE["probability_pneumonia"] / 2), "pneumonia", "platt"
     ),
     "confusion": lambda: confusion(ONE, ["pneumonia"], ONE_THRESHOLD, "balanced"),
     "confusion of six labels": lambda: confusion(FRAME, LABELS, THRESHOLDS, "half"),
@@ -162,7 +162,7 @@ def test_drawing_leaves_no_setting_of_matplotlib_changed() -> None:
 def test_the_roc_legend_has_the_auroc_and_the_decisions() -> None:
     figure = _drawn("roc")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    value, low, high = delong_interval(ONE["label_pneumonia"], ONE["probability_pneumonia"])
+    value, low, high = delong_interval(ONE["label_pneumonia"], ONE["probability_pneumonia"], ONE["patient_key"])
     assert legend[0] == f"pneumonia: AUROC {value:.3f} ({low:.3f}\N{EN DASH}{high:.3f})"
     assert legend[2].startswith("balanced, threshold 0.400: sensitivity ")
     assert legend[3].startswith("half, threshold 0.500: sensitivity ")
@@ -188,6 +188,7 @@ def test_the_precision_recall_curve_has_the_prevalence() -> None:
 
 def test_the_confusion_matrix_shows_counts_and_shares_of_each_row() -> None:
     frame = pd.DataFrame({"label_x": [1, 1, 1, 1, 0, 0], "probability_x": [0.9, 0.9, 0.9, 0.1, 0.9, 0.1]})
+    frame["patient_key"] = ""
     (axes,) = confusion(frame, ["x"], {"x": 0.5}, "half").axes
     said = [text.get_text() for text in axes.texts]
     assert said[:8] == ["1", "50.0%", "1", "50.0%", "1", "25.0%", "3", "75.0%"]
@@ -197,7 +198,7 @@ def test_the_confusion_matrix_shows_counts_and_shares_of_each_row() -> None:
 
 def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
     truth = np.tile(np.repeat([1.0, 0.0], [1, 4]), 20)
-    frame = pd.DataFrame({"label_x": truth, "probability_x": 0.2})
+    frame = pd.DataFrame({"label_x": truth, "probability_x": 0.2, "patient_key": ""})
     figure = reliability(frame, "x")
     (point,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     np.testing.assert_allclose(_points(point), [[0.2, 0.2]])
@@ -206,7 +207,8 @@ def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
 
 def test_reliability_before_and_after_shows_both_with_their_error() -> None:
     truth = np.tile(np.repeat([1.0, 0.0, np.nan], [1, 4, 5]), 20)
-    figure = reliability_before_after(truth, np.full(200, 0.4), np.full(200, 0.2), "x", "temperature")
+    frame = pd.DataFrame({"label_x": truth, "probability_x": 0.4, "patient_key": ""})
+    figure = reliability_before_after(frame, frame.assign(probability_x=0.2), "x", "temperature")
     before, after = figure.axes[:2]
     assert (before.get_title(loc="left"), after.get_title(loc="left")) == ("Before", "After: temperature scaling")
     for axes, probability, said in ((before, 0.4, "ECE 0.200"), (after, 0.2, "ECE 0.000")):
@@ -248,6 +250,7 @@ def test_a_gallery_of_few_images_shows_them_once() -> None:
 
 def test_right_and_wrong_frames_the_wrong_in_red() -> None:
     frame = pd.DataFrame({"label_x": [1, 1, 0, 0, np.nan], "probability_x": [0.9, 0.1, 0.8, 0.2, 0.5]})
+    frame["patient_key"] = ""
     figure = right_and_wrong(frame, _pixels(), "x", 0.45)
     shown = [(_shown(axes), axes.get_xlabel(), axes.spines["left"].get_edgecolor()) for axes in figure.axes]
     red, green = mpl.colors.to_rgba(VERMILION), mpl.colors.to_rgba(GREEN)
@@ -277,7 +280,7 @@ def test_a_label_without_both_classes_leaves_figures_that_can_be_drawn(value: fl
         precision_recall(frame, LABELS, THRESHOLDS, seed=0),
         precision_recall(alone, ["any"], THRESHOLDS, seed=0),
         reliability(alone, "any"),
-        reliability_before_after(alone["label_any"], FRAME["probability_any"], FRAME["probability_any"], "any", "none"),
+        reliability_before_after(alone, alone, "any", "none"),
         confusion(alone, LABELS, THRESHOLDS, "balanced"),
         gallery(alone, _pixels(), ["any"], seed=0),
         right_and_wrong(alone, _pixels(), "any", 0.4),
@@ -308,7 +311,7 @@ def test_thresholds_of_cross_validation_are_drawn() -> None:
 def test_paired_curves_say_both_areas_and_where_each_decides() -> None:
     paired = _two_models()
     said = [text.get_text() for text in _drawn("paired roc").legends[0].get_texts()]
-    value, low, high = delong_interval(paired.truth, paired.champion)
+    value, low, high = delong_interval(paired.truth, paired.champion, paired.patients)
     assert said[0] == f"{MODELS[0]}\nAUROC {value:.3f} ({low:.3f}\N{EN DASH}{high:.3f})"
     sensitivity = paired.challenger_positive[paired.truth == 1].mean()
     assert said[3].startswith(f"decides: sensitivity {sensitivity:.3f}, ")

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from secondread.evaluation import intervals
 from secondread.evaluation.intervals import (
     auroc_variance,
     clustered_bootstrap,
     delong_interval,
+    independent_trials,
     percentile_interval,
     wilson_interval,
 )
@@ -129,3 +131,22 @@ def test_undefined_resamples_are_left_out_of_an_interval() -> None:
     low, high = percentile_interval(samples)
     assert (low[0], high[0]) == pytest.approx((0.025, 0.975))
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_copies_of_images_leave_the_interval_of_an_auroc_as_wide_by_patient() -> None:
+    truth, scores = np.tile([1, 0], 20), np.random.default_rng(0).normal(size=40) + np.tile([1, 0], 20)
+    value, low, high = delong_interval(truth, scores)
+    copies = np.repeat(truth, 5), np.repeat(scores, 5), np.repeat(np.arange(40).astype(str), 5)
+    again, again_low, again_high = delong_interval(*copies)
+    assert again == pytest.approx(value)
+    # Student's quantile (20 patients of the class with fewer) is wider than the normal's.
+    assert logit(again_high) - logit(again_low) == pytest.approx((logit(high) - logit(low)) * 2.093 / 1.96, rel=1e-3)
+    assert np.ptp(delong_interval(*copies[:2])) < 0.6 * (high - low)
+
+
+def test_rows_of_a_patient_count_as_many_trials_as_they_differ() -> None:
+    owner = np.repeat(np.arange(50), 4)
+    alike, apart = np.repeat(np.arange(50) % 2, 4).astype(float), np.tile([1.0, 0.0, 1.0, 0.0], 50)
+    assert independent_trials(alike, owner) == pytest.approx(50, rel=0.02)
+    assert independent_trials(apart, owner) == 200  # each patient as good as everyone: never more than all rows
+    assert independent_trials(np.ones(200), owner) == 50

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
 from secondread.evaluation.confusion import Confusion
-from secondread.evaluation.intervals import delong_interval, wilson_interval
+from secondread.evaluation.intervals import delong_interval
 from secondread.evaluation.metrics import evaluate, evaluate_point
 
 LABELS = ("any", "subdural")
@@ -63,14 +63,13 @@ def test_every_figure_has_an_interval_around_it_and_no_other_name_exists() -> No
     assert all(type(value) is float for value in figures.values())
 
 
-def test_intervals_are_delongs_and_wilsons() -> None:
+def test_intervals_are_delongs_and_wilsons_by_patient() -> None:
     frame = predictions()
     figures = evaluate(frame, LABELS, "any", THRESHOLDS, PRIOR, seed=0)
-    _, low, high = delong_interval(frame["label_any"], frame["probability_any"])
+    _, low, high = delong_interval(frame["label_any"], frame["probability_any"], frame["patient_key"])
     assert (figures["auroc_low"], figures["auroc_high"]) == (low, high)
-    counted = Confusion.count(frame["label_any"], frame["probability_any"] >= 0.4)
-    expected = wilson_interval(counted.true_positives, counted.positives)
-    assert (figures["sensitivity_low"], figures["sensitivity_high"]) == expected
+    counted = Confusion.count(frame["label_any"], frame["probability_any"] >= 0.4, frame["patient_key"])
+    assert (figures["sensitivity_low"], figures["sensitivity_high"]) == counted.estimates()["sensitivity"][1:]
 
 
 def test_a_single_label_has_no_suffix_and_no_macro() -> None:
@@ -166,9 +165,9 @@ def test_an_operating_points_decisions_are_named_after_it() -> None:
         for measure in ("sensitivity", "specificity")
         for bound in ("", "_low", "_high")
     ]
-    called = frame.loc[frame["label_any"] == 1, "probability_any"] >= 0.6
-    assert found["sensitivity_at_high_specificity"] == called.mean()
-    assert found["sensitivity_at_high_specificity_low"] == wilson_interval(called.sum(), len(called)).low
+    counted = Confusion.count(frame["label_any"], frame["probability_any"] >= 0.6, frame["patient_key"])
+    said = [found[f"sensitivity_at_high_specificity{bound}"] for bound in ("", "_low", "_high")]
+    assert said == list(counted.estimates()["sensitivity"])
     half = evaluate(frame, LABELS, "any", THRESHOLDS, PRIOR, seed=0)
     assert found["specificity_at_high_specificity_subdural"] == half["specificity_at_half_subdural"]
 

@@ -9,6 +9,7 @@ from secondread.evaluation.report import classification_report
 
 FRAME = pd.DataFrame(
     {
+        "patient_key": [""] * 10,
         "label_pneumonia": [1, 1, 1, 1, 0, 0, 0, 0, 0, np.nan],
         "probability_pneumonia": [0.9, 0.8, 0.7, 0.2, 0.1, 0.2, 0.3, 0.6, 0.1, 0.9],
         "label_fluid": [np.nan] * 10,

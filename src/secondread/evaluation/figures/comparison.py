@@ -45,7 +45,7 @@ def paired_roc(paired: Paired, names: tuple[str, str]) -> Figure:
     for name, probabilities, positive, color, style, marker in lines:
         counted = Ranking.of(paired.truth, probabilities).counts()
         true, false = (np.append(0, counts[0] / counts[0, -1]) for counts in counted)
-        area = with_interval(delong_interval(paired.truth, probabilities))
+        area = with_interval(delong_interval(paired.truth, probabilities, paired.patients))
         axes.plot(false, true, color=color, linestyle=style, label=f"{name}\nAUROC {area}")
         _mark(axes, paired.truth, positive, color, marker)
     unit_square(axes, f"1 {_MINUS} specificity", "Sensitivity")

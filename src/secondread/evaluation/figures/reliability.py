@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from secondread.evaluation.calibration import calibration_error, quantile_bins
 from secondread.evaluation.figures.style import BLUE, MUTED, VERMILION, legend_below, styled
-from secondread.evaluation.intervals import wilson_interval
+from secondread.evaluation.intervals import owners, share_interval
 from secondread.evaluation.metrics import Answers, log_losses
 from secondread.evaluation.wording import readable
 
@@ -45,21 +44,19 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
 
 
 @styled
-def reliability_before_after(truth: ArrayLike, before: ArrayLike, after: ArrayLike, label: str, method: str) -> Figure:
+def reliability_before_after(before: pd.DataFrame, after: pd.DataFrame, label: str, method: str) -> Figure:
     """Draw the reliability of the network's own probabilities beside that of the calibrated ones.
 
     Args:
-        truth: 1, 0 or NaN for unknown, shape (n,).
-        before: probabilities as the network gives them, shape (n,).
-        after: the same, calibrated, shape (n,).
-        label: what they are of.
+        before: predictions, as `evaluate` takes them, with the network's own probabilities.
+        after: the same, calibrated.
+        label: the label to draw.
         method: how they were calibrated; `none` leaves them.
     """
     figure = Figure(figsize=(10.4, 7.4), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3.2, 1]})
     names = ("Before", f"After: {_DONE[method]}")
-    for column, (name, probabilities) in enumerate(zip(names, (before, after), strict=True)):
-        frame = pd.DataFrame({f"label_{label}": np.asarray(truth), f"probability_{label}": np.asarray(probabilities)})
+    for column, (name, frame) in enumerate(zip(names, (before, after), strict=True)):
         answer = Answers.of(frame, label)
         above, below = grid[:, column]
         _diagonal(above)
@@ -88,8 +85,8 @@ def _bins(axes: Axes, answer: Answers, said: str) -> None:
     bins = quantile_bins(answer.probabilities)
     groups = [bins == number for number in np.unique(bins)]
     means = np.array([answer.probabilities[group].mean() for group in groups])
-    shares = np.array([answer.truth[group].mean() for group in groups])
-    bounds = np.array([wilson_interval(answer.truth[group].sum(), group.sum()) for group in groups])
+    found = [share_interval(answer.truth[group], owners(answer.patients[group])) for group in groups]
+    shares, bounds = np.array([each.value for each in found]), np.array([each[1:] for each in found])
     axes.errorbar(
         means,
         shares,

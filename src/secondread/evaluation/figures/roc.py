@@ -44,7 +44,7 @@ def roc(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed
         if not answer.has_both_classes:
             continue
         true, false = _rates(Ranking.of(answer.truth, answer.probabilities), np.ones((1, len(answer.rows))))
-        area = with_interval(delong_interval(answer.truth, answer.probabilities))
+        area = with_interval(delong_interval(answer.truth, answer.probabilities, answer.patients))
         axes.plot(false[0], true[0], color=color, label=f"{readable(label)}: AUROC {area}")
         if len(labels) == 1:
             _band(axes, frame, answer, seed, color)
