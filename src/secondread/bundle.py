@@ -1,4 +1,4 @@
-"""The model bundle: what travels from training to wherever the model answers. One `.keras` and `bundle.json`."""
+"""The model bundle: what travels from training to wherever it answers: a `.keras`, `bundle.json` and `scope.json`."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.operating_points import OperatingPoint
+from secondread.evaluation.scope import Scope
 from secondread.evaluation.study import StudyRule
+from secondread.imaging.appearance import appearance
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of, write_aside
 
 _DESCRIPTION = "bundle.json"
 _NETWORK = "model.keras"
+_SCOPE = "scope.json"
 _FORMAT: Final = 2
 
 
@@ -106,14 +109,26 @@ class BundleDescription(BaseModel):
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A description and its network."""
+    """A description, its network, and which images look like those that it learned from.
+
+    Args:
+        scope: None where that was not learned: every image that can be read is answered.
+    """
 
     description: BundleDescription
     network: keras.Model
+    scope: Scope | None = None
 
     @cached_property
     def _learner(self) -> keras.Model:
         return learner(self.network)
+
+    def holds(self, pixels: npt.NDArray[np.uint8]) -> bool:
+        """Tell whether an image is of the kind that the network learned from; shape (size, size, channels)."""
+        if self.scope is None:
+            return True
+        looks = appearance(self.description.preprocess.stored(pixels))
+        return bool(self.scope.holds(looks[np.newaxis])[0])
 
     def answer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Give the calibrated probability of each answered label.
@@ -129,12 +144,14 @@ class ModelBundle:
         return np.column_stack([calibration[label].apply(given[:, place]) for place, label in enumerate(labels)])
 
 
-def save_bundle(folder: Path, description: BundleDescription, network: keras.Model) -> None:
+def save_bundle(folder: Path, description: BundleDescription, network: keras.Model, scope: Scope | None = None) -> None:
     """Write a bundle to a folder, which is replaced whole."""
     with write_aside(folder) as aside:
         aside.mkdir()
         network.save(aside / _NETWORK)
-        files = {_NETWORK: sha256_of((aside / _NETWORK).read_bytes())}
+        if scope is not None:
+            (aside / _SCOPE).write_text(scope.model_dump_json())
+        files = {path.name: sha256_of(path.read_bytes()) for path in sorted(aside.iterdir())}
         (aside / _DESCRIPTION).write_text(description.model_copy(update={"files": files}).model_dump_json(indent=1))
 
 
@@ -145,7 +162,8 @@ def load_bundle(folder: Path) -> ModelBundle:
         BundleError: a file is missing, changed, or of a later format.
     """
     description = verify_bundle(folder)
-    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False))
+    scope = Scope.model_validate_json((folder / _SCOPE).read_bytes()) if _SCOPE in description.files else None
+    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False), scope)
 
 
 def verify_bundle(folder: Path) -> BundleDescription:

@@ -26,6 +26,7 @@ from secondread.steps.present import (
     present,
     summary_line,
 )
+from secondread.steps.scope import scope_metrics, scope_of
 from secondread.steps.studies import Studies, learn_studies, log_studies, rows_of_test
 from secondread.steps.thresholds import SEED, choose_points, every_threshold
 from secondread.tasks import Task, load_task
@@ -226,6 +227,8 @@ def _log(
     if studies is not None:
         points = every_threshold(rows_of_test(studies.table), studies.points)
         metrics |= log_studies(run, studies.table, studies.labels, task.primary, points, studies.prior)
+    scope = scope_of(data)
+    run.log_metrics(scope_metrics(scope))
     description = BundleDescription(
         task=task.name,
         task_labels=task.labels,
@@ -241,11 +244,11 @@ def _log(
         manifest_digest=data.manifest_digest,
         store_digest=data.store_digest,
         git_commit=git_state().commit,
-        figures=metrics,
+        figures=metrics | scope_metrics(scope),
         intended_use=task.intended_use,
     )
     folder = run.folder / "bundle"
-    save_bundle(folder, description, trained.model)
+    save_bundle(folder, description, trained.model, scope)
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics
