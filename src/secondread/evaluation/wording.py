@@ -1,8 +1,12 @@
 """How figures and reports put numbers and names into words."""
 
+from typing import Literal
+
 import numpy as np
 
 from secondread.evaluation.intervals import Estimate, FloatArray
+
+Counted = Literal["images", "studies"]  # what a row of predictions is
 
 
 def readable(name: str) -> str:

@@ -155,12 +155,12 @@ def _example(prepared: Prepared, task: Task) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def summary_line(metrics: Mapping[str, float]) -> str:
-    """The figures that a person looks at first, with their intervals."""
+def summary_line(metrics: Mapping[str, float], group: str = "test") -> str:
+    """The figures a person looks at first, with intervals: of images (`test/`) or of whole studies (`study/`)."""
     parts = []
     for name in ("auroc", "accuracy", "sensitivity", "specificity"):
-        value: Any = metrics.get(f"test/{name}")
+        value: Any = metrics.get(f"{group}/{name}")
         if value is not None:
-            low, high = metrics[f"test/{name}_low"], metrics[f"test/{name}_high"]
+            low, high = metrics[f"{group}/{name}_low"], metrics[f"{group}/{name}_high"]
             parts.append(f"{name} {value:.3f} ({low:.3f} to {high:.3f})")
-    return "test " + ", ".join(parts) if parts else "no test figure could be measured"
+    return f"{group} " + ", ".join(parts) if parts else f"no {group} figure could be measured"

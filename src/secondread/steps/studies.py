@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from secondread.config import RunConfig
+from secondread.evaluation.figures.confusion import confusion
+from secondread.evaluation.figures.reliability import reliability
+from secondread.evaluation.figures.roc import roc
 from secondread.evaluation.metrics import Thresholds
-from secondread.evaluation.operating_points import OperatingPoint
+from secondread.evaluation.operating_points import BALANCED, OperatingPoint
 from secondread.evaluation.study import StudyRule, choose_study_rule, cross_fitted_studies, study_table
-from secondread.steps.present import log_table, measure
+from secondread.steps.present import log_table, measure, summary_line
 from secondread.steps.thresholds import SEED, choose_points
 from secondread.tasks import Task
 from secondread.tracking.run import Run
@@ -77,7 +80,7 @@ def log_studies(
     points: Mapping[str, Thresholds],
     prior: Mapping[str, float],
 ) -> dict[str, float]:
-    """Log `studies.parquet` and what its test studies measure.
+    """Log `studies.parquet`, and what its test studies measure, with figures.
 
     Args:
         table: as `study_table` gives it.
@@ -88,9 +91,14 @@ def log_studies(
         the logged metrics, with their `study/` names.
     """
     log_table(run, table, "studies")
-    found = measure(rows_of_test(table), labels, primary, points, prior)
+    tested, thresholds = rows_of_test(table), points[BALANCED]
+    found = measure(tested, labels, primary, points, prior)
     metrics = {f"study/{name}": value for name, value in found.items()}
     run.log_metrics(metrics)
+    run.log_figure(roc(tested, labels, thresholds, SEED, "studies"), "studies_roc")
+    run.log_figure(confusion(tested, labels, thresholds, f"{BALANCED}, whole studies"), "studies_confusion")
+    run.log_figure(reliability(tested, primary, "studies"), "studies_reliability")
+    print(summary_line(metrics, "study"), flush=True)
     return metrics
 
 

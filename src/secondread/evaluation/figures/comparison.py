@@ -30,7 +30,7 @@ _CHECK, _CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 @styled
 def paired_roc(paired: Paired, names: tuple[str, str]) -> Figure:
-    """Draw both ROC curves with their AUROC (DeLong, rows counted as independent) and mark where each model decides.
+    """Draw both ROC curves with their AUROC (DeLong, by patient) and mark where each model decides.
 
     Args:
         paired: with both classes.

@@ -9,7 +9,7 @@ from secondread.evaluation.calibration import calibration_error, quantile_bins
 from secondread.evaluation.figures.style import BLUE, MUTED, VERMILION, legend_below, styled
 from secondread.evaluation.intervals import owners, share_interval
 from secondread.evaluation.metrics import Answers, log_losses
-from secondread.evaluation.wording import readable
+from secondread.evaluation.wording import Counted, readable
 
 _BARS = np.linspace(0, 1, 41)
 _DONE = {
@@ -21,12 +21,13 @@ _DONE = {
 
 
 @styled
-def reliability(frame: pd.DataFrame, label: str) -> Figure:
-    """Draw the positive share of each bin of equally many images (Wilson), over a histogram of the probabilities.
+def reliability(frame: pd.DataFrame, label: str, of: Counted = "images") -> Figure:
+    """Draw the positive share of each bin of equally many rows (Wilson), over a histogram of the probabilities.
 
     Args:
         frame: predictions, as `evaluate` takes them.
         label: the label to draw.
+        of: what a row is.
     """
     answer = Answers.of(frame, label)
     figure = Figure(figsize=(6.4, 7.8), layout="constrained")
@@ -34,11 +35,11 @@ def reliability(frame: pd.DataFrame, label: str) -> Figure:
     _diagonal(above)
     if len(answer.rows):
         gap = calibration_error(answer.truth, answer.probabilities)
-        _bins(above, answer, f": ECE {gap:.3f}")
+        _bins(above, answer, of, f": ECE {gap:.3f}")
     _histogram(below, answer)
     above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share with the label present")
-    above.set_title(f"Reliability: {readable(label)}")
-    below.set(xlabel="Predicted probability", ylabel="Images")
+    above.set_title(f"Reliability: {readable(label)}" + ("" if of == "images" else ", whole studies"))
+    below.set(xlabel="Predicted probability", ylabel=of.capitalize())
     legend_below(figure)
     return figure
 
@@ -61,7 +62,7 @@ def reliability_before_after(before: pd.DataFrame, after: pd.DataFrame, label: s
         above, below = grid[:, column]
         _diagonal(above)
         if len(answer.rows):
-            _bins(above, answer, "")
+            _bins(above, answer, "images", "")
             gap = calibration_error(answer.truth, answer.probabilities)
             loss = log_losses(answer.truth, answer.probabilities).mean()
             above.text(0.03, 0.97, f"ECE {gap:.3f}\nlog loss {loss:.3f}", transform=above.transAxes, va="top")
@@ -81,7 +82,7 @@ def _diagonal(axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect calibration")
 
 
-def _bins(axes: Axes, answer: Answers, said: str) -> None:
+def _bins(axes: Axes, answer: Answers, of: Counted, said: str) -> None:
     bins = quantile_bins(answer.probabilities)
     groups = [bins == number for number in np.unique(bins)]
     means = np.array([answer.probabilities[group].mean() for group in groups])
@@ -98,7 +99,7 @@ def _bins(axes: Axes, answer: Answers, said: str) -> None:
         elinewidth=1.2,
         capsize=3,
         clip_on=False,
-        label=f"{len(groups)} bins of equally many images, with 95% intervals{said}",
+        label=f"{len(groups)} bins of equally many {of}, with 95% intervals{said}",
     )
 
 

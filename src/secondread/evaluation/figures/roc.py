@@ -19,15 +19,17 @@ from secondread.evaluation.intervals import (
 )
 from secondread.evaluation.metrics import Answers, Thresholds
 from secondread.evaluation.ranking import Ranking
-from secondread.evaluation.wording import readable, with_interval
+from secondread.evaluation.wording import Counted, readable, with_interval
 
 _BAND_RESAMPLES = 400
 _GRID = np.linspace(0, 1, 201)
 
 
 @styled
-def roc(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed: int) -> Figure:
-    """Draw every label's curve with its AUROC (DeLong), and where its decisions lie.
+def roc(
+    frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed: int, of: Counted = "images"
+) -> Figure:
+    """Draw every label's curve with its AUROC (DeLong, by patient), and where its decisions lie.
 
     A single label also gets the band that holds 95% of resamples of patients at each rate of false alarms.
 
@@ -36,6 +38,7 @@ def roc(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed
         labels: those to draw; one without both classes is left out.
         thresholds: of the `balanced` operating point, as `evaluate` takes them.
         seed: of the resamples.
+        of: what a row is.
     """
     figure, axes = square_figure()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
@@ -54,7 +57,8 @@ def roc(frame: pd.DataFrame, labels: Sequence[str], thresholds: Thresholds, seed
     if len(labels) > 1:
         axes.plot([], [], "o", color=INK, label="balanced operating point")
     unit_square(axes, "1 \N{MINUS SIGN} specificity", "Sensitivity")
-    axes.set_title(f"ROC curve: {readable(labels[0])}" if len(labels) == 1 else "ROC curves")
+    title = f"ROC curve: {readable(labels[0])}" if len(labels) == 1 else "ROC curves"
+    axes.set_title(title if of == "images" else f"{title}, whole studies")
     legend_below(figure)
     return figure
 
