@@ -36,7 +36,7 @@ def reliability(frame: pd.DataFrame, label: str, of: Counted = "images") -> Figu
     if len(answer.rows):
         gap = calibration_error(answer.truth, answer.probabilities)
         _bins(above, answer, of, f": ECE {gap:.3f}")
-    _histogram(below, answer)
+    _histogram(below, answer, of)
     above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Share with the label present")
     above.set_title(f"Reliability: {readable(label)}" + ("" if of == "images" else ", whole studies"))
     below.set(xlabel="Predicted probability", ylabel=of.capitalize())
@@ -66,7 +66,7 @@ def reliability_before_after(before: pd.DataFrame, after: pd.DataFrame, label: s
             gap = calibration_error(answer.truth, answer.probabilities)
             loss = log_losses(answer.truth, answer.probabilities).mean()
             above.text(0.03, 0.97, f"ECE {gap:.3f}\nlog loss {loss:.3f}", transform=above.transAxes, va="top")
-        _histogram(below, answer)
+        _histogram(below, answer, "images")
         above.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015))
         above.set_title(name)
         below.set(xlabel="Predicted probability")
@@ -103,8 +103,8 @@ def _bins(axes: Axes, answer: Answers, of: Counted, said: str) -> None:
     )
 
 
-def _histogram(axes: Axes, answer: Answers) -> None:
-    """Positive images upward, negative ones downward."""
+def _histogram(axes: Axes, answer: Answers, of: Counted) -> None:
+    """Positive rows upward, negative ones downward."""
     sides = ((1, "present", VERMILION, 1), (0, "absent", BLUE, -1))
     for value, name, color, direction in sides:
         heights = np.histogram(answer.probabilities[answer.truth == value], _BARS)[0] * direction
@@ -115,7 +115,7 @@ def _histogram(axes: Axes, answer: Answers) -> None:
             align="edge",
             color=color,
             edgecolor="white",
-            label=f"{name}: {np.sum(answer.truth == value):,} images",
+            label=f"{name}: {np.sum(answer.truth == value):,} {of}",
         )
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.yaxis.set_major_formatter(lambda height, _: f"{abs(height):,.0f}")
