@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,23 +42,27 @@ class Proxy:
         text = render(self._settings, self._state)
         if self._configuration.exists() and self._configuration.read_text() == text:
             return False
-        self._configuration.write_text(text)
-        tested = subprocess.run([*self._command(), "-t", "-q"], capture_output=True, text=True, check=False)
+        untested = self._configuration.with_suffix(".untested")
+        untested.write_text(text)
+        tested = subprocess.run([*self._command(untested), "-t", "-q"], capture_output=True, text=True, check=False)
         if tested.returncode:
             raise GatewayError(f"nginx refuses its configuration: {tested.stderr.strip()}")
+        untested.replace(self._configuration)
         return True
 
     def start(self) -> None:
-        """Start nginx; call it in the main thread, with whose process it ends."""
+        """Start nginx; call it in the main thread, with which it ends."""
+        self._kill_all()
         for socket in ("admission", "status"):  # nginx does not start where it left one behind
             (self._state.run / f"{socket}.sock").unlink(missing_ok=True)
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *self._command()],
+            ["setpriv", "--pdeathsig", "TERM", *self._command(self._configuration)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            start_new_session=True,  # Ctrl-C is for the supervisor, which lets requests end first
         )
         assert self._process.stderr is not None  # it is a pipe
         threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True).start()
@@ -87,14 +92,19 @@ class Proxy:
         if self._process is None:
             return
         self._signal(signal.SIGQUIT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(_DRAIN_S)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGTERM)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        """End what is left of an nginx: its workers outlive a master that was killed, and keep its port."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _command(self) -> list[str]:
-        return [self._nginx, "-p", str(self._state.run), "-e", "stderr", "-c", str(self._configuration)]
+    def _command(self, configuration: Path) -> list[str]:
+        return [self._nginx, "-p", str(self._state.run), "-e", "stderr", "-c", str(configuration)]
 
     def _signal(self, number: signal.Signals) -> None:
         if self.runs and self._process is not None:

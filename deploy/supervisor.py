@@ -22,6 +22,7 @@ from deploy.worker import Worker
 _TICK_S = 0.1
 _ASK_EVERY_S = 5.0
 _OPEN_S = 1.0  # from the exchange of a socket to the old worker's end: connections that were on their way arrive
+_NGINX_PAUSE_S = 1.0  # between two starts
 _LONGEST_PAUSE_S = 30.0  # between two starts of a worker that does not get warm
 
 
@@ -62,8 +63,7 @@ class Supervisor:
         self._asked: tuple[dict[str, Champion], Future[None]] | None = None
         self._reloading = threading.Lock()
         self._stopping = threading.Event()
-        self._stopped = threading.Event()
-        self._next_question = 0.0
+        self._nginx_pause_until = 0.0
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop` or a signal says otherwise.
@@ -76,8 +76,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stopping.set())
         try:
-            self._start()
-            ready()
+            with self._reloading:
+                self._start()
+            if not self._stopping.is_set():
+                ready()
             while not self._stopping.is_set():
                 self._tick()
         finally:
@@ -188,6 +190,8 @@ class Supervisor:
     def _start(self) -> None:
         self._state.prepare()
         self._proxy.configure()
+        pages = {"GET /health": self.health, "GET /models": self.models, "GET /metrics": self.metrics}
+        answer_at(self._state.control, pages | {"POST /reload": self.reload, "POST /stop": self.stop})
         self._say("bringing the champions ...")
         champions = bring_champions(self._settings.tasks, self._state.models)
         if not champions:
@@ -198,21 +202,16 @@ class Supervisor:
         self._say(f"starting {self._settings.workers * len(champions)} workers; each loads TensorFlow ...")
         done: Future[None] = Future()
         self._asked = (champions, done)
-        while not done.done() and not self._stopping.is_set():
+        while not done.done():
+            if self._stopping.is_set():
+                return
             self._tick()
-        if done.done():
-            done.result()
+        done.result()
         self._forget_others()
-        answer_at(self._state.control, {
-            "GET /health": self.health,
-            "GET /models": self.models,
-            "GET /metrics": self.metrics,
-            "POST /reload": self.reload,
-            "POST /stop": self.stop,
-        })  # fmt: skip
         self._requests.skip()
         self._proxy.start()
         self._wait_for_nginx()
+        threading.Thread(target=self._question, daemon=True).start()
         self._log.write("serving")
 
     def _wait_for_nginx(self) -> None:
@@ -229,9 +228,6 @@ class Supervisor:
         self._bury()
         self._requests.read()
         self._proxy.rotate_log()
-        if time.monotonic() > self._next_question:
-            self._next_question = time.monotonic() + _ASK_EVERY_S
-            self._question()
 
     def _advance_exchange(self) -> None:
         """Start the next champions' workers, and once all are warm let them answer; one that fails ends it."""
@@ -281,7 +277,8 @@ class Supervisor:
                 self._drop_next(slot)
                 slot.failures += 1
                 slot.pause_until = time.monotonic() + min(2.0**slot.failures, _LONGEST_PAUSE_S)
-        if self._proxy.was_started and not self._proxy.runs:
+        if self._proxy.was_started and not self._proxy.runs and time.monotonic() > self._nginx_pause_until:
+            self._nginx_pause_until = time.monotonic() + _NGINX_PAUSE_S
             self._log.write("nginx died")
             self._proxy.start()
 
@@ -319,9 +316,11 @@ class Supervisor:
         self._retired = kept
 
     def _question(self) -> None:
-        for slot in self._slots:
-            if slot.worker is not None and slot.worker.runs:
-                slot.worker.in_work()
+        """See, in a thread of its own, whether the workers answer; `_mend` replaces those that do not."""
+        while not self._stopping.wait(_ASK_EVERY_S):
+            for slot in self._slots:
+                if slot.worker is not None and slot.worker.runs:
+                    slot.worker.in_work()
 
     def _end(self) -> None:
         """Let nginx finish what is in work, then end the workers."""

@@ -43,6 +43,7 @@ class Worker:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,  # Ctrl-C is for the supervisor, which lets requests end first
         )
         assert self.process.stdout is not None  # it is a pipe
         threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True).start()

@@ -422,6 +422,31 @@ def test_a_promotion_reaches_users_without_a_dropped_request(gateway: Gateway) -
     gateway.project.client.set_registered_model_alias("hemorrhage", "champion", before)
 
 
+def test_nginx_comes_back_when_it_is_killed(gateway: Gateway) -> None:
+    def answers() -> bool:
+        try:
+            return bool(gateway.health("pneumonia")["ready"] == 2)
+        except OSError:
+            return False
+
+    masters = [process for process in gateway.processes() if process.name() == "nginx"]
+    next(process for process in masters if process.parent() not in masters).kill()
+    wait_for(lambda: not any(process.is_running() for process in masters), 10)
+    wait_for(answers, 30)
+
+
+@pytest.mark.slow
+def test_a_new_token_is_taken_by_a_reload(gateway: Gateway) -> None:
+    file, old = gateway.folder / "token", gateway.token
+    for new, refused in ((old[::-1], old), (old, old[::-1])):
+        file.write_text(new)
+        assert gateway.make("reload").returncode == 0
+        time.sleep(1)  # nginx takes a signal when it comes to it
+        with closing(gateway.client()) as client:
+            assert client.send("GET", "/models", Authorization=f"Bearer {new}").status == 200
+            assert client.send("GET", "/models", Authorization=f"Bearer {refused}").status == 401
+
+
 @pytest.mark.slow
 def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway) -> None:
     before = gateway.health("pneumonia")
