@@ -8,8 +8,11 @@ from secondread.errors import ImageRejected
 _END_OF_IMAGE = b"\xff\xd9"  # JPEG and JPEG-LS call it EOI, JPEG 2000 EOC
 _START_OF_SCAN = 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0..SOF15, and SOF55 of JPEG-LS
-_SEQUENTIAL = (0xC0, 0xC1)  # SOF0 and SOF1, Huffman-coded
+_BASELINE = 0xC0
+_EXIF = 0xE1  # APP1
+_SEQUENTIAL = (_BASELINE, 0xC1)  # SOF0 and SOF1, Huffman-coded
 _MOST_MARKERS = 1000  # before the first scan; a colour profile in pieces has 255
+_MOST_CHUNKS = 20_000  # of a PNG; the usual ones of 8 kB or more make up 20 MB in 2,500
 _MOST_SCANS = 32  # a progressive JPEG of thousands of scans keeps every decoder busy for minutes
 
 
@@ -43,6 +46,27 @@ def jpeg_frame(data: bytes) -> Frame:
     return frame
 
 
+def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
+    """Whether a JPEG that `jpeg_frame` has let pass is the common kind: baseline, gray or colour, and over in one scan.
+
+    Args:
+        most_pixels: rows times columns.
+    Returns:
+        False also where the file has an Exif segment, which one more parser would read.
+    Source: ITU-T T.81 B.2.2 and B.2.3.
+    """
+    pixels, components = 0, 0
+    for marker, position in _segments(data):
+        if marker == _BASELINE:
+            frame = Frame(*(_integer(data, position + place, size) for place, size in ((5, 2), (7, 2), (9, 1))))
+            pixels, components = frame.rows * frame.columns, frame.components
+        elif marker in _FRAME_MARKERS or (marker == _EXIF and data[position + 4 : position + 8] == b"Exif"):
+            return False
+        elif marker == _START_OF_SCAN:
+            return 0 < pixels <= most_pixels and components in (1, 3) and data[position + 4] == components
+    return False
+
+
 def jpeg2000_frame(data: bytes) -> Frame:
     """Read the SIZ segment of a JPEG 2000 codestream, and see that the codestream ends.
 
@@ -65,10 +89,10 @@ def png_frame(data: bytes) -> Frame:
         ImageRejected: `truncated`.
     Source: PNG specification (third edition), 5.3 chunk layout and 11.2.1 IHDR.
     """
-    position = 8
+    position, chunks = 8, 0
     while data[position + 4 : position + 8] != b"IEND":
-        position += 12 + _integer(data, position, 4)
-        if position > len(data) or data[12:16] != b"IHDR":
+        position, chunks = position + 12 + _integer(data, position, 4), chunks + 1
+        if position > len(data) or chunks > _MOST_CHUNKS or data[12:16] != b"IHDR":
             raise _truncated()
     if len(data) < position + 12:
         raise _truncated()
