@@ -7,11 +7,14 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from secondread.bundle import ModelBundle, load_bundle
-from secondread.errors import ImageRejected
+from secondread.errors import BundleError, ImageRejected, OutOfScope
+from secondread.imaging.decoder_pool import DecoderPool, Patience
+from secondread.imaging.picture import UInt8Image
 
 _MICRO_BATCH = 16  # keeps memory flat however many images a request holds
 Answer = dict[str, Any]
@@ -21,10 +24,13 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
     """Answer DICOM, PNG and JPEG files, each on its own: one bad image never fails its neighbours."""
 
     def load_context(self, context: Any) -> None:
-        """Load the bundle and answer once, so that the first request does not wait for compilation."""
+        """Load the bundle, start its decoders and answer twice, so that no request waits for compilation."""
         self._bundle: ModelBundle = load_bundle(Path(context.artifacts["bundle"]))
         preprocess = self._bundle.description.preprocess
-        self._bundle.answer(np.zeros((1, preprocess.size, preprocess.size, preprocess.channels), np.uint8))
+        self._decoders = DecoderPool(preprocess)
+        self._decoders.start()
+        for images in (1, _MICRO_BATCH):  # the second size compiles once more, for all sizes
+            self._bundle.answer(np.zeros((images, preprocess.size, preprocess.size, preprocess.channels), np.uint8))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[Answer]:
         """Answer every row's image, in order.
@@ -33,34 +39,51 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
             model_input: a column `image`: the file's bytes, or their base64 text.
             params: `operating_point`, by default `balanced`; `explain`.
         Returns:
-            a dict an image: `status` (`ok`, `rejected`), `reason`, `probability_<label>`, `positive_<label>`,
-            `heatmap`; None where there is nothing to say.
+            a dict an image: `status` (`ok`, `rejected`, `out_of_scope`), `reason`, `probability_<label>`,
+            `positive_<label>`, `heatmap`; None where there is nothing to say.
         Raises:
             BundleError: the model has no such operating point.
         """
-        points = self._bundle.description.points((params or {}).get("operating_point", "balanced"))
+        points = self._points((params or {}).get("operating_point", "balanced"))
         images = list(model_input["image"])
+        patience = Patience()
         answers: list[Answer] = []
         for start in range(0, len(images), _MICRO_BATCH):
-            answers += self._answer(images[start : start + _MICRO_BATCH], points)
+            answers += self._answer(images[start : start + _MICRO_BATCH], points, patience)
         return answers
 
-    def _answer(self, images: list[object], points: dict[str, Any]) -> list[Answer]:
-        pixels: list[Any] = []
-        reasons: list[str | None] = []
-        for image in images:
-            try:
-                pixels.append(self._bundle.description.preprocess.pixels(_file_bytes(image)))
-                reasons.append(None)
-            except ImageRejected as rejected:
-                reasons.append(rejected.reason)
-        scores = iter(self._bundle.answer(np.stack(pixels)) if pixels else ())
-        return [self._rejected(reason) if reason else self._scored(next(scores), points) for reason in reasons]
+    def _points(self, name: str) -> dict[str, Any]:
+        try:
+            return self._bundle.description.points(name)
+        except BundleError as unknown:
+            raise _BadRequest(str(unknown)) from None
 
-    def _rejected(self, reason: str) -> Answer:
-        return {"status": "rejected", "reason": reason} | self._about_labels({}, {})
+    def _answer(self, images: list[object], points: dict[str, Any], patience: Patience) -> list[Answer]:
+        found = [self._pixels(image, patience) for image in images]
+        pixels = [each for each in found if not isinstance(each, ImageRejected)]
+        scores = iter(self._bundle.answer(np.stack(pixels)) if pixels else ())
+        return [
+            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(next(scores), points)
+            for each in found
+        ]
+
+    def _pixels(self, image: object, patience: Patience) -> UInt8Image | ImageRejected:
+        """Model input, or why this image gets no probability."""
+        try:
+            pixels = self._decoders.pixels(_file_bytes(image), patience)
+        except ImageRejected as rejected:
+            return rejected
+        if self._bundle.holds(pixels):
+            return pixels
+        return OutOfScope("appearance", "the picture does not look like those that the model learned from")
+
+    def _put_aside(self, rejected: ImageRejected) -> Answer:
+        status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
+        return {"status": status, "reason": rejected.reason} | self._about_labels({}, {})
 
     def _scored(self, scores: Any, points: dict[str, Any]) -> Answer:
+        if not np.isfinite(scores).all():
+            return self._put_aside(ImageRejected("not_finite", "the model found no number for this image"))
         probability = {
             label: float(score) for label, score in zip(self._bundle.description.labels, scores, strict=True)
         }
@@ -72,6 +95,23 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         answer: Answer = {f"probability_{label}": probability.get(label) for label in labels}
         answer |= {f"positive_{label}": positive.get(label) for label in labels}
         return answer | {"heatmap": None}
+
+
+class _BadRequest(BundleError, MlflowException):  # type: ignore[misc]  # mlflow's types are not followed
+    """A parameter that cannot be used: the server answers 400 and these words alone."""
+
+    def __init__(self, text: str) -> None:
+        MlflowException.__init__(self, text, INVALID_PARAMETER_VALUE)
+        self._text = text
+
+    @property
+    def message(self) -> str:
+        """What the server answers."""
+        return self._text
+
+    @message.setter
+    def message(self, text: str) -> None:
+        """Keep the words: MLflow would put the request's images in front of them."""
 
 
 def signature(labels: tuple[str, ...]) -> ModelSignature:
@@ -89,7 +129,12 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
 
 
 def _file_bytes(image: object) -> bytes:
-    """Over HTTP a file arrives as base64 text, perhaps broken into lines; within Python it may be bytes."""
+    """Over HTTP a file arrives as base64 text, perhaps broken into lines; within Python it may be bytes.
+
+    A row of `inputs` or `instances` that is a list arrives as a list of its one value.
+    """
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
     if isinstance(image, bytes):
         return image
     if isinstance(image, str):

@@ -84,7 +84,12 @@ def _answered(data: Prepared, model: Path, description: BundleDescription) -> tu
     answers = pd.DataFrame(answer_files(model, files, "balanced"))
     answered = (answers["status"] == "ok").to_numpy()
     if not answered.all():
-        print(f"{(~answered).sum()} of {len(answered)} images were rejected by the model and are not counted")
+        foreign = int((answers["status"] == "out_of_scope").sum())
+        print(
+            f"{(~answered).sum()} of {len(answered)} images got no answer ({foreign} of them out of the model's scope) "
+            "and are not counted",
+            flush=True,
+        )
     manifest = data.manifest[answered]
     columns = [f"probability_{label}" for label in description.labels]
     probabilities = answers.loc[answered, columns].to_numpy(np.float64)
