@@ -63,25 +63,26 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         pixels = [each for each in found if not isinstance(each, ImageRejected)]
         scores = iter(self._bundle.answer(np.stack(pixels)) if pixels else ())
         return [
-            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(next(scores), points)
+            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(each, next(scores), points)
             for each in found
         ]
 
     def _pixels(self, image: object, patience: Patience) -> UInt8Image | ImageRejected:
-        """Model input, or why this image gets no probability."""
+        """Model input, or why there is none."""
         try:
-            pixels = self._decoders.pixels(_file_bytes(image), patience)
+            return self._decoders.pixels(_file_bytes(image), patience)
         except ImageRejected as rejected:
             return rejected
-        if self._bundle.holds(pixels):
-            return pixels
-        return OutOfScope("appearance", "the picture does not look like those that the model learned from")
 
     def _put_aside(self, rejected: ImageRejected) -> Answer:
         status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
         return {"status": status, "reason": rejected.reason} | self._about_labels({}, {})
 
-    def _scored(self, scores: Any, points: dict[str, Any]) -> Answer:
+    def _scored(self, pixels: UInt8Image, scores: Any, points: dict[str, Any]) -> Answer:
+        if not self._bundle.holds(pixels):
+            return self._put_aside(
+                OutOfScope("appearance", "the picture does not look like those that the model learned from")
+            )
         if not np.isfinite(scores).all():
             return self._put_aside(ImageRejected("not_finite", "the model found no number for this image"))
         probability = {
