@@ -36,9 +36,9 @@ def study_worklist(
         stands at the end, without a probability.
     """
     known = answered[answered["study"] != ""]
-    table = pd.concat([study_table(slices, rules, []) for slices in _in_pieces(known)], ignore_index=True).rename(
-        columns={"study_key": "study"}
-    )
+    table = pd.concat(
+        [study_table(slices, rules, []) for slices in _in_pieces(known, rules)], ignore_index=True
+    ).rename(columns={"study_key": "study"})
     table = table[["study", "images", *(f"probability_{rule.label}" for rule in rules)]]
     aside = put_aside.loc[put_aside["study"] != "", "study"].value_counts().rename("put_aside")
     firsts = slice_worklist(known, primary).drop_duplicates("study").set_index("study")["path"].rename("first")
@@ -54,17 +54,18 @@ def study_worklist(
     return table.sort_values([f"probability_{primary}", "study"], ascending=[False, True], ignore_index=True)
 
 
-def _in_pieces(slices: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _in_pieces(slices: pd.DataFrame, rules: Sequence[StudyRule]) -> Iterator[pd.DataFrame]:
     """Slices as `study_table` takes them, whole studies of alike length together; at least one piece."""
     code, _ = pd.factorize(slices["study"])
     counts = np.bincount(code)
     by_length = np.argsort(counts, kind="stable")
     piece, start, number = np.zeros(len(counts), np.int64), 0, 0
     for place, study in enumerate(by_length):
-        if (place - start + 1) * counts[study] > _MOST_CELLS:
+        if place > start and (place - start + 1) * counts[study] > _MOST_CELLS:
             start, number = place, number + 1
         piece[study] = number
-    columns = slices.rename(columns={"study": "study_key"}).assign(patient_key="", split="", fold=-1)
+    needed = slices[["study", "order", *(f"probability_{rule.label}" for rule in rules)]]
+    columns = needed.rename(columns={"study": "study_key"}).assign(patient_key="", split="", fold=-1)
     of_slice = piece[code]
     for wanted in range(number + 1):
         yield columns[of_slice == wanted]

@@ -185,6 +185,7 @@ def _rows(
 
 def _finish(scores: ScoresFolder, description: BundleDescription, task: Task, done: Answered, run: Run) -> None:
     """Put the answers in order, write every table, and log what may be told: counts, never a file."""
+    print("putting the answers in order", flush=True)
     answers = scores.answers()
     is_answered = answers["status"] == "ok"
     aside = answers.loc[~is_answered, ["path", "status", "reason", "study"]]

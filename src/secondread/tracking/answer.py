@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from secondread.execution import refresh_s
 
 _SCRIPT = Path(__file__).with_name("isolated.py")
 BATCH = 64  # files a request
+_LONGEST_S = 600  # that a request may take: what hangs a decoder must not hang the work
 _END_S = 5
 _MOST_ENDED = 5  # files in succession that may end the model's process before the model itself is to blame
 Answer = dict[str, Any]
@@ -65,7 +67,7 @@ class AnsweringModel:
         self._child.close()
 
     def answer(self, files: Sequence[Path]) -> list[Answer]:
-        """Answer files, in order; one that ends the model's process is rejected, and the others are answered.
+        """Answer files, in order; one that ends or hangs the model's process is rejected, and the others are answered.
 
         Args:
             files: at most `BATCH`.
@@ -180,6 +182,8 @@ class _Child:
         with suppress(BrokenPipeError):  # it has ended, which the missing reply tells
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
+        if not select.select([self._replies], [], [], _LONGEST_S)[0]:
+            self._process.kill()
         return self._reply()
 
     def _reply(self) -> dict[str, Any]:

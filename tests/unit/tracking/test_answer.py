@@ -11,11 +11,12 @@ from secondread.serving import signature
 from secondread.tasks import load_task
 from secondread.tracking.answer import AnsweringModel, answer_files, time_answers
 
-# Reads one file alone, `an image`, and counts the requests; does not survive a `bomb`.
+# Reads one file alone, `an image`, and counts the requests; does not survive a `bomb` or get through a `maze`.
 MODEL = """
 import base64
 import os
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 import mlflow
@@ -37,6 +38,8 @@ class Model(mlflow.pyfunc.PythonModel):
         image = image if isinstance(image, bytes) else base64.b64decode(image)
         if image == b"bomb":
             os._exit(9)
+        if image == b"maze":
+            time.sleep(1000)
         if image != b"an image":
             return {"status": "rejected", "reason": "not an image"}
         return {"status": "ok", "reason": None}
@@ -98,12 +101,13 @@ def test_files_are_answered_in_order_whatever_their_names_and_one_that_is_gone_i
     assert (model / "artifacts" / "count").read_text().splitlines() == ["balanced"] * 2  # 64 files a request
 
 
-def test_a_file_that_ends_the_models_process_is_rejected_and_its_neighbours_are_answered(
-    model: Path, tmp_path: Path
+def test_a_file_that_ends_or_hangs_the_model_is_rejected_and_its_neighbours_are_answered(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = answer_files(model, files(tmp_path, b"an image", b"bomb", b"an image"), "balanced")
-    assert [answer["status"] for answer in answers] == ["ok", "rejected", "ok"]
-    assert answers[1]["reason"] == "the model's process ended when it read this file"
+    monkeypatch.setattr("secondread.tracking.answer._LONGEST_S", 10)
+    answers = answer_files(model, files(tmp_path, b"an image", b"bomb", b"an image", b"maze"), "balanced")
+    assert [answer["status"] for answer in answers] == ["ok", "rejected", "ok", "rejected"]
+    assert answers[1]["reason"] == answers[3]["reason"] == "the model's process ended when it read this file"
 
 
 def test_a_model_whose_process_ends_too_often_is_given_up(
