@@ -21,7 +21,7 @@ Calls = list[tuple[Any, ...]]
 def steps(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calls]:
     """Each verb's calls; the steps themselves, with TensorFlow, stay unloaded."""
     calls: dict[str, Calls] = {}
-    for verb in ("preprocess", "train", "evaluate", "predict"):
+    for verb in ("preprocess", "train", "evaluate", "score", "predict"):
         made = calls.setdefault(verb, [])
         fake = SimpleNamespace(**{verb: lambda *arguments, made=made: made.append(arguments)})
         monkeypatch.setitem(sys.modules, f"secondread.steps.{verb}", fake)
@@ -132,6 +132,7 @@ def test_an_empty_yaml_says_nothing_and_a_missing_one_is_refused(
         (["train", "--task", "stroke"], "task=stroke: there is no such task; use one of hemorrhage, pneumonia"),
         (["evaluate", "--data.fold", "2"], "data.fold: unknown setting; did you mean data.folds?"),
         (["preprocess", "--preprocess.size", "4"], "preprocess.size: Input should be greater than or equal to 16."),
+        (["score", "--train.epochs", "3"], "--train.epochs: this verb takes no such setting; see --help"),
         (["predict", "--train.epochs", "3", "a.png"], "--train.epochs: this verb takes no such setting; see --help"),
         (["story", "--data", "folder"], "--data: this verb takes no such setting; see --help"),
     ],
@@ -169,6 +170,18 @@ def test_evaluate_takes_a_model_by_its_address_and_else_the_champion(steps: dict
     assert given == "runs:/1/model"
 
 
+def test_score_without_anything_typed_is_the_champion_on_the_phantom(steps: dict[str, Calls]) -> None:
+    main(["score"])
+    assert steps["score"] == [("pneumonia", "models:/pneumonia@champion", "phantom", Path("scores"), "balanced")]
+
+
+def test_score_takes_a_model_a_folder_and_an_operating_point(steps: dict[str, Calls]) -> None:
+    named = ["--model_uri", "models:/hemorrhage/2", "--source", "my images", "--out", "a/b"]
+    main(["score", "--task", "hemorrhage", *named, "--operating_point", "high_sensitivity"])
+    called = ("hemorrhage", "models:/hemorrhage/2", "my images", Path("a/b"), "high_sensitivity")
+    assert steps["score"] == [called]
+
+
 def test_predict_answers_the_files_that_follow(steps: dict[str, Calls]) -> None:
     main(["predict", "a.png", "b.dcm"])
     assert steps["predict"] == [("models:/pneumonia@champion", [Path("a.png"), Path("b.dcm")], "balanced")]
@@ -191,7 +204,7 @@ def test_a_verb_must_be_one_of_those_that_help_names(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as caught:
         main(["tarin"])
     assert caught.value.code == 2
-    assert "choose from story, preprocess, train, evaluate, predict" in capsys.readouterr().err.replace("'", "")
+    assert "choose from story, preprocess, train, evaluate, score, predict" in capsys.readouterr().err.replace("'", "")
 
 
 def test_what_mlflow_run_started_ends_with_it(steps: dict[str, Calls], monkeypatch: pytest.MonkeyPatch) -> None:
