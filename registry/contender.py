@@ -1,5 +1,6 @@
 """A version and what its run left behind: figures, predictions, manifest and bundle."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from registry.decision import Decision
 from secondread.errors import RegistryError
 from secondread.storage import sha256_of
 from secondread.tasks import Task
 
 if TYPE_CHECKING:
     from secondread.bundle import BundleDescription
+
+DESCRIPTION = "bundle.json"  # names the digests of the bundle's other files
+TABLES = ("predictions.parquet", "manifest.parquet", "studies.parquet")
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,31 @@ class Contender:
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of what is judged: the bundle's description, which names the digests of its files, and the tables."""
-        found = {"bundle.json": sha256_of((self.bundle / "bundle.json").read_bytes())}
-        for name in ("predictions.parquet", "manifest.parquet", "studies.parquet"):
+        found = {DESCRIPTION: sha256_of((self.bundle / DESCRIPTION).read_bytes())}
+        for name in TABLES:
             path = artifact(self.client, self.run.info.run_id, name)
             if path is not None:
                 found[name] = sha256_of(path.read_bytes())
         return found
+
+
+def refuse_changes(contender: Contender, past: Iterable[Decision], names: Collection[str]) -> None:
+    """Refuse a version some of whose files are not those that the history judged.
+
+    Raises:
+        BundleError: a file of the bundle is not as it was saved.
+        RegistryError: a file is gone, or was replaced since.
+    """
+    assert contender.description  # every file of the bundle is as `bundle.json` says
+    found = contender.digests()
+    for decision in past:
+        for judged in decision.candidates:
+            changed = [name for name in names if judged.digests.get(name, found.get(name)) != found.get(name)]
+            if judged.version == contender.version and changed:
+                raise RegistryError(
+                    f"{contender.uri}: its {' and '.join(changed)} is not what decision {decision.number} judged; "
+                    f"bring that back, or let another serve: `python -m registry rollback {contender.task.name} --to N`"
+                )
 
 
 def artifact(client: MlflowClient, run_id: str, name: str) -> Path | None:

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from registry.aliases import Aliases
 from registry.comparison import Ground, Match
-from registry.contender import Contender
+from registry.contender import DESCRIPTION, TABLES, Contender, refuse_changes
 from registry.decide import Draft
 from registry.decision import Decision, Judged
 from registry.gates import GateSet
@@ -60,7 +60,7 @@ class Contest:
     def _champion(self, version: int) -> Contender:
         champion = Contender.of(self.client, self.task, version)
         try:
-            champion.description  # noqa: B018  reading it checks every file
+            refuse_changes(champion, self.past, [DESCRIPTION, *TABLES])
         except BundleError as error:
             raise RegistryError(
                 f"version {version}, the champion: {error}; let another serve meanwhile: `python -m registry rollback "

@@ -1,11 +1,9 @@
 """Let another version serve: the one before by default, or any that a person names; it is a decision like others."""
 
-from mlflow import MlflowClient
-
 from registry.aliases import Aliases
 from registry.chain import walk
 from registry.commit import settle
-from registry.contender import Contender
+from registry.contender import DESCRIPTION, Contender, refuse_changes
 from registry.decide import Draft, decide
 from registry.decision import Decision
 from registry.lock import alone
@@ -34,23 +32,11 @@ def rollback(task_name: str, version: int | None = None, reason: str = "") -> De
             raise RegistryError(f"{task.name}: there is no version to go back to; name one with --to")
         if standing.is_sound and to == standing.held.champion:
             raise RegistryError(f"{task.name}: version {to} is champion already")
-        _verify(client, standing, Contender.of(client, task, to))
+        past = [link.decision for link in walk(client, standing.head) if link.decision]
+        refuse_changes(Contender.of(client, task, to), past, [DESCRIPTION])
         previous = next((one for one in standing.said if one not in (None, to, *standing.gone)), None)
         draft = Draft("rollback", Aliases(to, previous), _reason(standing, to, reason))
         return decide(client, standing, {"task": task.name, "to": str(to)}, lambda: draft)
-
-
-def _verify(client: MlflowClient, standing: Standing, contender: Contender) -> None:
-    """Refuse a bundle whose files are not those that were saved, or not those that were judged."""
-    assert contender.description  # every file is as `bundle.json` says
-    for link in walk(client, standing.head):
-        for judged in link.decision.candidates if link.decision else ():
-            known = judged.digests.get("bundle.json")
-            if judged.version == contender.version and known and known != contender.digests()["bundle.json"]:
-                raise RegistryError(
-                    f"{contender.uri}: its bundle is not the one that decision {link.head.number} judged; bring that "
-                    "one back, or name another version with --to"
-                )
 
 
 def _reason(standing: Standing, to: int, given: str) -> str:

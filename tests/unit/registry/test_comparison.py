@@ -14,6 +14,7 @@ from registry.contender import Contender
 from registry.decision import Decision
 from registry.history import history
 from registry.promote import promote
+from registry.register import register
 from secondread.config import RunConfig
 from secondread.data.manifest import manifest_digest
 from secondread.errors import RegistryError, SourceError
@@ -249,11 +250,27 @@ def test_images_that_are_others_by_now(client: MlflowClient, evaluations: Evalua
     assert read_aliases(client, "pneumonia") == (1, None)
 
 
-def test_a_champion_without_its_table_of_images(client: MlflowClient) -> None:
-    champion = Contender.of(client, load_task("pneumonia"), 1)
-    (Path(champion.run.info.artifact_uri) / "manifest.parquet").unlink()
-    trained(client, images=manifest(first=10_000))
+def test_a_champion_from_before_the_history_without_its_table_of_images(tracked: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "compare.yaml").write_text(GATES)
+    trained(tracked, left_out=("manifest.parquet",))
+    register("pneumonia")
+    tracked.set_registered_model_alias("pneumonia", "champion", "1")
+    trained(tracked, images=manifest(first=10_000))
     with pytest.raises(RegistryError, match=r"it has no manifest.parquet; train again, or restore the run's artifacts"):
+        judged()
+    assert read_aliases(tracked, "pneumonia") == (1, None)
+
+
+@pytest.mark.parametrize("change", ["replaced", "gone"])
+def test_a_champion_whose_answers_are_not_those_that_were_judged(client: MlflowClient, change: str) -> None:
+    champion = Contender.of(client, load_task("pneumonia"), 1)
+    path = Path(champion.run.info.artifact_uri) / "predictions.parquet"
+    if change == "gone":
+        path.unlink()
+    else:
+        predictions(manifest(), wrong=3).to_parquet(path)
+    trained(client)
+    with pytest.raises(RegistryError, match=r"models:/pneumonia/1: its predictions.parquet is not what decision 1 ju"):
         judged()
     assert read_aliases(client, "pneumonia") == (1, None)
 

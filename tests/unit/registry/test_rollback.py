@@ -116,7 +116,7 @@ def test_a_version_whose_bundle_is_damaged_does_not_serve(served: MlflowClient, 
 def test_a_version_whose_bundle_was_replaced_does_not_serve(served: MlflowClient) -> None:
     path = bundle_of(served, "1") / "bundle.json"
     path.write_text(path.read_text().replace('"threshold":0.5', '"threshold":0.1'))
-    with pytest.raises(RegistryError, match="its bundle is not the one that decision 1 judged"):
+    with pytest.raises(RegistryError, match=r"models:/pneumonia/1: its bundle.json is not what decision 1 judged"):
         rollback("pneumonia")
     assert read_aliases(served, "pneumonia") == (2, 1)
 
