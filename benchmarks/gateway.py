@@ -167,19 +167,20 @@ def gateway(folder: Path) -> Iterator[Server]:
     file, home = folder / "gateway.yaml", folder / "home"
     file.write_text(yaml.safe_dump(settings | changed))
     words = [sys.executable, "-m", "deploy", "serve", "--settings", str(file)]
-    with subprocess.Popen(
-        words, cwd=ROOT, env=os.environ | {"SECONDREAD_HOME": str(home)}, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None  # it is a pipe
-        while b"The gateway answers" not in process.stdout.readline():
+    log = folder / "gateway.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"SECONDREAD_HOME": str(home)}, stdout=out)
+    try:
+        while "The gateway answers" not in log.read_text():
             assert process.poll() is None, "the gateway did not start"
+            time.sleep(0.5)
         state = home / "gateway"
         trusted = ssl.create_default_context(cafile=str(state / "certificate.pem"))
         token = (state / "token").read_text().strip()
-        try:
-            yield Server(port, f"/{TASK}/invocations", token, trusted, psutil.Process(process.pid))
-        finally:
-            process.send_signal(signal.SIGTERM)
+        yield Server(port, f"/{TASK}/invocations", token, trusted, psutil.Process(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
 
 @contextmanager

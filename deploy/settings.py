@@ -18,7 +18,7 @@ class Settings(BaseModel):
         host: a numeric address that nginx listens at.
         tasks: the registered models that are served, each at `/TASK/invocations`.
         workers: processes a task.
-        in_flight_per_worker: requests that a task's workers answer at the same time, a worker.
+        in_flight_per_worker: requests that a worker has at most, at work or waiting, where all share alike.
         requests_per_second: of one address.
         burst: requests that an address may run ahead of that rate.
         body_mb: size of a request's body, in MB.

@@ -199,7 +199,7 @@ def test_clients_who_send_slowly_hold_no_worker(gateway: Gateway, client: Client
     head += f"Content-Type: application/json\r\nContent-Length: {len(whole)}\r\n\r\n"
     trusting = ssl.create_default_context(cafile=str(gateway.folder / "certificate.pem"))
     slow = []
-    for _ in range(60):
+    for _ in range(SETTINGS["workers"] * SETTINGS["in_flight_per_worker"] + 16):
         plain = socket.create_connection(("127.0.0.1", gateway.port), 30)
         slow.append(trusting.wrap_socket(plain, server_hostname="localhost"))
         slow[-1].sendall(head.encode() + whole[: len(whole) // 2])
