@@ -24,9 +24,9 @@ class Index:
     Args:
         layout: the source's name.
         root: the folder that paths are relative to.
-        entries: a row per image: path (posix), patient, study, series (as the source writes them, "" unknown), order
-            (of a slice in its series, NaN unknown), split (`train`, `val` or `test` where the source gives it, or ""),
-            then a `label_<label>` column per label of the task (1, 0, NaN unknown), then a `subgroup_<name>` column
+        entries: a row per image: path (posix), patient, study, series (as the source writes them, "" unknown; a
+            series of unknown study is one of its own), order (of a slice in its series, NaN unknown), split (`train`,
+            `val` or `test` where the source gives it, or ""), then a `label_<label>` column per label of the task (1, 0, NaN unknown), then a `subgroup_<name>` column
             (text, "" unknown) per subgroup that the source knows of any image. Sorted by path.
         put_aside: a row per file or label that is not used: path, rule, reason.
         unit: HU when every image is a CT DICOM, display otherwise.
@@ -104,10 +104,12 @@ def unit_of(rows: pd.DataFrame) -> Unit:
 
 
 def _complete(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    columns: dict[str, object] = {
+    columns: dict[str, pd.Series] = {
         name: rows[name].astype(str) if name in rows else pd.Series("", rows.index, dtype=str) for name in _TEXT_COLUMNS
     }
-    columns["order"] = rows["order"].astype(np.float64) if "order" in rows else np.nan
+    # A series whose study is not told is a study of its own.
+    columns["study"] = columns["study"].where(columns["study"] != "", columns["series"])
+    columns["order"] = rows["order"].astype(np.float64) if "order" in rows else pd.Series(np.nan, rows.index)
     entries = pd.DataFrame(columns)[["path", "patient", "study", "series", "order", "split"]]
     return (
         pd.concat([entries, labels, _known_subgroups(rows)], axis=1)

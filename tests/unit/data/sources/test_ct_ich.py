@@ -29,6 +29,12 @@ def test_slices_of_a_folder_are_one_patient_in_slice_order(tmp_path: Path) -> No
     assert entries["order"].tolist() == [1, 2] * 4
 
 
+def test_a_patients_series_is_a_study_of_its_own(tmp_path: Path) -> None:
+    write_ct_ich(tmp_path)
+    entries = open_source(tmp_path, TASK).entries
+    assert entries["study"].tolist() == entries["series"].tolist() == entries["patient"].tolist()
+
+
 def test_a_row_without_an_image_is_put_aside(tmp_path: Path) -> None:
     write_ct_ich(tmp_path, rows=["52,9,0,0,0,0,0,1,0"])
     index = open_source(tmp_path, TASK)
