@@ -258,6 +258,39 @@ def test_two_processes_cannot_write_to_one_folder(place: Workplace, capsys: pyte
         assert "another process is writing scores to it; wait for it" in refusal(place, capsys)
 
 
+@pytest.mark.slow
+def test_memory_stays_flat_over_thousands_of_files(place: Workplace) -> None:
+    write_pictures(place.folder / "few", 16)
+    for copy in range(250):
+        folder = place.source / str(copy)
+        folder.mkdir(parents=True)
+        for number, file in enumerate((place.folder / "few").rglob("*.png")):
+            os.link(file, folder / f"{number}.png")
+    place.model.take(0.002)
+    parts = place.folder / "out" / "unfinished" / "parts"
+    command = [sys.executable, "-m", "secondread", *place.words()]
+    with started(command, place.folder, os.environ, place.folder / "log") as job:
+
+        def anonymous_megabytes(after: int) -> list[float]:
+            """Of the process and the model's, when so many parts are finished."""
+            job.wait_until(lambda: len(list(parts.glob("0*.parquet"))) >= after or None)
+            process = psutil.Process(job.process.pid)
+            found = [each.memory_info() for each in (process, *process.children())]
+            return [(info.rss - info.shared) / 2**20 for info in found]
+
+        early, late = anonymous_megabytes(2), anonymous_megabytes(14)
+    assert len(early) == len(late) == 2
+    assert max(np.subtract(late, early)) < 20, (early, late)
+
+
+def test_a_folder_of_answers_within_the_source_is_not_scored(place: Workplace) -> None:
+    write_pictures(place.source, 2)
+    inside = ["--out", str(place.source / "sub" / ".." / "scores")]
+    place.score(*inside)
+    place.score(*inside)
+    assert len(pd.read_csv(place.source / "scores" / "slices.csv")) == len(place.model.answered) == 2
+
+
 # --- what is refused
 
 

@@ -51,7 +51,8 @@ class Listed(NamedTuple):
 def folder_files(root: Path, apart: Path) -> Iterator[Listed]:
     """List every file below a folder, folder by folder, whatever its name.
 
-    Memory is that of the largest folder's own names. Links are never followed.
+    Memory is that of the largest folder's own names. Links are never followed; hidden files, and what operating
+    systems leave behind, are passed over.
 
     Args:
         root: absolute.

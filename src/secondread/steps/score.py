@@ -57,11 +57,12 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
         SecondReadError: the model, the source or `out` cannot be used.
     """
     task = load_task(task_name)
-    out = out.absolute()
+    out = out.resolve()
     check_out(out)
     model = fetch_model(model_uri)
     description = _description_for(task, model, model_uri, operating_point)
     root, files = _files_of(source, task, out)
+    print(f"listing the files of {source}", flush=True)
     with alone(out), tempfile.TemporaryDirectory() as folder:
         listing = Path(folder) / "files.jsonl"
         job = _listed(files, listing, source, description, model, operating_point)
@@ -86,15 +87,18 @@ def _description_for(task: Task, model: Path, model_uri: str, operating_point: s
 
 def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed]]:
     """The folder that the files lie below, and the files."""
-    root = Path(source).absolute()
+    root = Path(source).resolve()
     if source == PHANTOM:
         config = load_config(task.name, {"data": PHANTOM})
-        root = source_index(PHANTOM, "auto", task, config, home(), print).root.absolute()
+        root = source_index(PHANTOM, "auto", task, config, home(), print).root.resolve()
     elif is_store(root):
         store = open_store(root)
         if store.description.task != task.name:
             raise StoreError(f"{root}: a store for {store.description.task}; use a model and --task for that")
-        return Path(store.description.root), store_files(store)
+        below = Path(store.description.root)
+        if not below.is_dir():
+            raise SourceError(f"{below}: the folder that the store was made from is gone; bring it back")
+        return below, store_files(store)
     if not root.is_dir():
         raise SourceError(
             f"{source}: there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store "
