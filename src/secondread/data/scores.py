@@ -44,11 +44,11 @@ class Job(BaseModel):
 
 
 _DIFFERENCES = {
-    "task": "another task",
-    "model": "another model",
-    "operating_point": "another operating point",
-    "files": "other files",
-    "listing": "other files, or files that have changed since",
+    "task": "for another task",
+    "model": "with another model (if its alias has moved since, name the version: models:/NAME/VERSION)",
+    "operating_point": "at another operating point",
+    "files": "with other files",
+    "listing": "with other files, or with files that have changed since",
 }
 
 
@@ -179,7 +179,7 @@ def open_scores(out: Path, job: Job, listing: Path, labels: Sequence[str]) -> Sc
             (aside / _JOB).write_text(job.model_dump_json(indent=1) + "\n")
     elif held != job:
         differing = [why for field, why in _DIFFERENCES.items() if getattr(held, field) != getattr(job, field)]
-        raise ConfigError(f"out={out}: holds scores by or of {differing[0]}; choose another `out`, or delete this one")
+        raise ConfigError(f"out={out}: begun {differing[0]}; choose another `out`, or delete this one")
     else:
         for folder in (out, out / _UNFINISHED / "parts"):
             remove_unfinished(folder)

@@ -181,7 +181,7 @@ def _rows(
         else:
             row |= next(answers)
             if row["status"] == "ok" or not place.folder:  # a folder may hold much that is no image
-                row |= {"study": shown(place.study), "series": place.series, "order": place.order}
+                row |= {"study": shown(place.study), "series": shown(place.series), "order": place.order}
                 row |= {"folder": place.folder}
         rows.append(row)
     return rows

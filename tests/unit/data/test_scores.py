@@ -88,11 +88,11 @@ def test_a_finished_job_keeps_its_tables_and_summary_and_no_parts(tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"model": "another"}, "scores by or of another model; choose another `out`"),
-        ({"operating_point": "sensitive"}, "another operating point"),
-        ({"listing": "another"}, "other files, or files that have changed since"),
-        ({"files": 4}, "other files"),
-        ({"task": "pneumonia"}, "another task"),
+        ({"model": "another"}, r"begun with another model \(if its alias has moved since, .*\); choose another `out`"),
+        ({"operating_point": "sensitive"}, "begun at another operating point"),
+        ({"listing": "another"}, "with other files, or with files that have changed since"),
+        ({"files": 4}, "begun with other files"),
+        ({"task": "pneumonia"}, "begun for another task"),
     ],
 )
 def test_another_job_is_refused(tmp_path: Path, job: Job, changed: dict[str, object], message: str) -> None:
