@@ -25,6 +25,7 @@ from tiny_bundle import (
 from secondread.bundle import BundleDescription, ModelBundle, load_bundle, load_description, save_bundle, verify_bundle
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.scope import learn_scope
 from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of
 
@@ -228,3 +229,20 @@ def test_rules_for_whole_studies_travel_with_the_bundle(tmp_path: Path) -> None:
 def test_each_study_rule_has_its_points_and_its_prior(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         BundleDescription.model_validate(studied().model_dump() | change)
+
+
+def test_a_scope_travels_with_the_bundle_and_its_file_is_vouched_for(tmp_path: Path) -> None:
+    looks = np.random.default_rng(0).normal(size=(80, 43))
+    scope = learn_scope(looks, np.arange(80).astype(str), np.arange(80) < 50, np.full(80, -1))
+    save_bundle(tmp_path / "bundle", description(), network(), scope)
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == ["bundle.json", "model.keras", "scope.json"]
+    assert load_bundle(tmp_path / "bundle").scope == scope
+    (tmp_path / "bundle" / "scope.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"scope\.json is missing or not the file that was saved"):
+        load_bundle(tmp_path / "bundle")
+
+
+def test_without_a_scope_every_image_is_held(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.scope is None
+    assert bundle.holds(np.zeros((16, 16, 1), np.uint8))

@@ -2,18 +2,29 @@
 
 import base64
 import json
+from pathlib import Path
+from struct import pack
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+from mlflow.exceptions import MlflowException
 from tiny_bundle import description, first_answer, network, picture
 
 from secondread.bundle import ModelBundle, save_bundle
+from secondread.config import Window
+from secondread.data.phantom.write import phantom_image
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.scope import learn_scope
+from secondread.imaging.appearance import appearance
+from secondread.imaging.decoder_pool import DecoderPool
+from secondread.imaging.dicom.write import write_xray
 from secondread.serving import ServedModel, signature
 from secondread.tasks import load_task
 
@@ -130,9 +141,16 @@ def test_without_parameters_it_is_the_balanced_point(model: ServedModel) -> None
     assert model.predict(None, images) == ask(model, picture(16), operating_point="balanced")
 
 
-def test_an_unknown_operating_point_is_refused(model: ServedModel) -> None:
-    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+def test_an_unknown_operating_point_is_a_bad_request_that_quotes_no_image(model: ServedModel) -> None:
+    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive") as caught:
         ask(model, picture(16), operating_point="bold")
+    refused = caught.value
+    assert isinstance(refused, MlflowException)
+    refused.message = "Failed to predict data 'SECRET'."  # as MLflow's server does with the request's images
+    assert refused.get_http_status_code() == 400
+    told = json.loads(refused.serialize_as_json())
+    assert told["message"] == "operating_point=bold: this model has balanced, sensitive"
+    assert "SECRET" not in str(told)
 
 
 def test_a_picture_of_another_size_is_answered_through_the_models_own_preprocessing(model: ServedModel) -> None:
@@ -164,3 +182,84 @@ def test_a_served_answer_is_calibrated_and_decided_on_its_calibrated_scale(tmp_p
     assert (first["probability_any"], first["positive_any"]) == (pytest.approx(0.268941, abs=1e-6), False)
     assert (second["probability_any"], second["positive_any"]) == (pytest.approx(0.731059, abs=1e-6), True)
     assert first["probability_subdural"] == pytest.approx(0.5)
+
+
+def served(folder: Path, network: keras.Model, **parts: Any) -> ServedModel:
+    save_bundle(folder / "bundle", description(), network, **parts)
+    model = ServedModel()
+    model.load_context(SimpleNamespace(artifacts={"bundle": str(folder / "bundle")}))
+    return model
+
+
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """A model that has learned what its pictures look like: white above, black below."""
+    files = [picture(4 * (1 + number % 15)) for number in range(90)]
+    looks = np.stack([appearance(description().preprocess.pixels(file)) for file in files])
+    patients = [str(number) for number in range(90)]
+    scope = learn_scope(looks, patients, np.arange(90) < 60, np.full(90, -1))
+    return served(tmp_path_factory.mktemp("careful"), network(), scope=scope)
+
+
+def test_a_picture_of_another_kind_is_out_of_scope_between_its_neighbours(careful: ServedModel) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    before, foreign, after = ask(careful, picture(48), bytes(cv2.imencode(".png", noise)[1]), picture(16))
+    assert [answer["status"] for answer in (before, foreign, after)] == ["ok", "out_of_scope", "ok"]
+    assert foreign.pop("status") == "out_of_scope"
+    assert foreign.pop("reason") == "the picture does not look like those that the model learned from"
+    assert set(foreign.values()) == {None}
+    assert after["probability_any"] == pytest.approx(first_answer(16), abs=1e-6)
+
+
+def test_blank_pictures_and_dicom_of_another_kind_are_out_of_scope(model: ServedModel) -> None:
+    blank = bytes(cv2.imencode(".png", np.full((64, 64), 7, np.uint8))[1])
+    chest = write_xray(
+        np.arange(4096, dtype=np.uint16).reshape(64, 64),
+        bits=12,
+        photometric="MONOCHROME2",
+        window=Window(center=2048, width=4096),
+        patient_id="SECRET",
+        study_uid="2.25.1",
+        series_uid="2.25.2",
+        sop_uid="2.25.3",
+    )
+    answers = ask(model, blank, chest)
+    assert [answer["status"] for answer in answers] == ["out_of_scope"] * 2
+    assert answers[0]["reason"] == "the picture is blank: every pixel has the same value"
+    assert answers[1]["reason"] == "the model reads CT; Modality (0008,0060) is another"
+    assert {answer["probability_any"] for answer in answers} == {None}
+
+
+def test_a_network_that_finds_no_number_gives_no_probability(tmp_path: Path) -> None:
+    broken = network()
+    broken.get_layer("logit").set_weights([np.array([[np.nan, -4.0]]), np.array([-2.0, 2.0])])
+    [answer] = ask(served(tmp_path, broken), picture(48))
+    assert (answer.pop("status"), answer.pop("reason")) == ("rejected", "the model found no number for this image")
+    assert set(answer.values()) == {None}
+
+
+def test_a_row_that_is_a_list_of_its_one_value_is_answered(model: ServedModel) -> None:
+    assert ask(model, [base64.b64encode(picture(48)).decode()]) == ask(model, picture(48))
+
+
+def test_a_file_that_hangs_its_decoder_leaves_its_neighbours_answered(tmp_path: Path) -> None:
+    model = served(tmp_path, network())
+    model._decoders = DecoderPool(description().preprocess, seconds=1)
+    head = phantom_image(load_task("hemorrhage"), seed=0)
+    elements = (pack("<HH2sH", 0x7FE1 + 2 * (n >> 15), 0x1000 + (n & 0x7FFF), b"LO", 0) for n in range(1_000_000))
+    before, hostile, after = ask(model, picture(48), head + b"".join(elements), picture(16))
+    assert [answer["status"] for answer in (before, hostile, after)] == ["ok", "rejected", "ok"]
+    assert hostile["reason"] == "the file was not decoded within 1 seconds"
+
+
+def test_memory_stays_flat_however_many_requests(model: ServedModel) -> None:
+    images = [picture(4 + 4 * (number % 15)) for number in range(64)]
+
+    def after(requests: int) -> int:
+        for _ in range(requests):
+            ask(model, *images)
+        held: int = psutil.Process().memory_info().rss
+        return held
+
+    first = after(10)
+    assert after(90) - first < 20e6  # 64 more images in each of 90 requests would be 24 MB as files alone

@@ -1,5 +1,6 @@
 """Which pictures look like those a model learned from; to the others it gives no probability."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,9 @@ class Scope(BaseModel):
     false_alarms_low: float
     false_alarms_high: float
 
-    def model_post_init(self, context: Any) -> None:
-        self._cloud = _Cloud(np.array(self.center), np.array(self.spread), np.array(self.precision))
-
-    _cloud: "_Cloud"
+    @cached_property
+    def _cloud(self) -> "_Cloud":
+        return _Cloud(np.array(self.center), np.array(self.spread), np.array(self.precision))
 
     def holds(self, looks: FloatArray) -> NDArray[np.bool_]:
         """Tell which images are in scope.
