@@ -57,9 +57,7 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer for the task."""
-        return [
-            child for child in self.main.children(recursive=True) if f"/models/{TASK}-" in " ".join(child.cmdline())
-        ]
+        return [child for child in self.main.children(recursive=True) if "scoring.py" in " ".join(child.cmdline())]
 
 
 @dataclass

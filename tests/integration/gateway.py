@@ -149,9 +149,9 @@ class Gateway:
             return client.send("GET", "/metrics").text
 
     def workers(self, task: str) -> list[psutil.Process]:
-        """The processes that answer, or will answer, for a task."""
-        children = psutil.Process(self.command.process.pid).children(recursive=True)
-        return [child for child in children if any(f"/models/{task}-" in word for word in _words(child))]
+        """The processes that answer, or will answer, for a task, without those that they started themselves."""
+        found = [child for child in self.processes() if any(f"/models/{task}-" in word for word in _words(child))]
+        return [worker for worker in found if worker.ppid() not in {other.pid for other in found}]
 
     def processes(self) -> list[psutil.Process]:
         """Everything that it started."""
