@@ -32,7 +32,7 @@ class Match:
 
     Args:
         ground: whose manifest's test images.
-        met: how many the champion was compared with before.
+        met: how many challenged the champion before.
     """
 
     champion: Contender
@@ -49,6 +49,11 @@ class Match:
         """
         owner = self.champion if self.ground == "champion" else self.challenger
         return _answers_on(self.champion, owner), _answers_on(self.challenger, owner)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether both have answered the same images already."""
+        return self.champion.manifest_digest == self.challenger.manifest_digest
 
     @property
     def names(self) -> tuple[str, str]:

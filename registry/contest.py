@@ -69,11 +69,11 @@ class Contest:
         return champion
 
     def _match(self, champion: Contender | None, challenger: Contender, judged: Sequence[Judged]) -> Match | None:
-        """Both, with how many candidates the champion was compared with in the history and in this contest."""
+        """Both, with how many candidates challenged the champion in the history and in this contest."""
         if champion is None:
             return None
         everyone = [one for decision in self.past for one in decision.candidates] + list(judged)
-        met = sum(one.against == champion.version and one.is_compared_by_auroc for one in everyone)
+        met = sum(one.against == champion.version and one.is_challenge for one in everyone)
         return Match(champion, challenger, self.ground, met)
 
     def _draft(self, before: Aliases, judged: Sequence[Judged], figures: dict[str, bytes]) -> Draft:

@@ -29,6 +29,7 @@ class GateResult(_Record):
         asked: the gate's condition in words.
         found: the figure with its interval, or the fact.
         advice: of a gate that was not passed, the next step.
+        compares: it looked at the candidate beside the champion.
     """
 
     gate: str
@@ -36,6 +37,7 @@ class GateResult(_Record):
     found: str
     passed: bool
     advice: str = ""
+    compares: bool = False
 
 
 class Compared(_Record):
@@ -91,9 +93,10 @@ class Judged(_Record):
         return tuple(result.gate for result in self.results if not result.passed)
 
     @property
-    def is_compared_by_auroc(self) -> bool:
-        """Whether it counts among those that the champion has met."""
-        return any((found.measure, found.level) == ("auroc", "image") for found in self.compared)
+    def is_challenge(self) -> bool:
+        """Whether it counts among those that the champion has met: who failed another gate could not displace it."""
+        ranked = any((found.measure, found.level) == ("auroc", "image") for found in self.compared)
+        return ranked and all(result.passed for result in self.results if not result.compares)
 
 
 class Decision(_Record):

@@ -41,7 +41,7 @@ class _Gate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    compares: ClassVar[bool] = False  # with the champion; asked only of those that pass everything else
+    compares: ClassVar[bool] = False  # with the champion
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
-"""Judge one candidate: gate by gate, and beside the champion only if it passes everything else."""
+"""Judge one candidate: gate by gate, and beside the champion."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -17,6 +17,9 @@ _WHOLE = "files"
 def judge(candidate: Contender, match: Match | None, gates: GateSet) -> tuple[Judged, dict[str, bytes]]:
     """Judge a candidate and say so, a line a gate.
 
+    Who fails a gate is compared with the champion too where both have answered the same images: its reader wants to
+    know, and it is no challenge. It is not worth answering other images anew.
+
     Args:
         match: with the champion; None where there is none.
     Returns:
@@ -25,23 +28,28 @@ def judge(candidate: Contender, match: Match | None, gates: GateSet) -> tuple[Ju
         SecondReadError: the comparison with the champion cannot be made; nobody is judged by that.
     """
     findings = {_WHOLE: _said(_WHOLE, _whole(candidate))}
-    for compares in (False, True):
-        if all(finding.passed for finding in findings.values()):
-            for gate in gates.gates:
-                if gate.compares == compares:
-                    findings[gate.name] = _said(gate.name, gate.judge(candidate, match))
-    passed = all(finding.passed for finding in findings.values())
+    alone = [gate for gate in gates.gates if not gate.compares]
+    compared = [gate for gate in gates.gates if gate.compares]
+    if findings[_WHOLE].passed:
+        findings |= {gate.name: _said(gate.name, gate.judge(candidate, match)) for gate in alone}
+        if _all_passed(findings) or (match is not None and match.is_at_hand):
+            findings |= {gate.name: _said(gate.name, gate.judge(candidate, match)) for gate in compared}
+    names = {gate.name for gate in compared}
     judged = Judged(
         version=candidate.version,
         run_id=candidate.run.info.run_id,
         model=candidate.run.data.tags.get("model", "unknown"),
         against=match.champion.version if match else None,
-        verdict="promoted" if passed else "refused",
-        results=tuple(_result(name, finding) for name, finding in findings.items()),
+        verdict="promoted" if _all_passed(findings) else "refused",
+        results=tuple(_result(name, finding, name in names) for name, finding in findings.items()),
         compared=tuple(finding.compared for finding in findings.values() if finding.compared),
         digests=candidate.digests() if findings[_WHOLE].passed else {},
     )
     return judged, _figures(match, list(findings.values())) if match and judged.compared else {}
+
+
+def _all_passed(findings: Mapping[str, Finding]) -> bool:
+    return all(finding.passed for finding in findings.values())
 
 
 def _whole(candidate: Contender) -> Finding:
@@ -64,9 +72,11 @@ def _said(gate: str, finding: Finding) -> Finding:
     return finding
 
 
-def _result(gate: str, finding: Finding) -> GateResult:
+def _result(gate: str, finding: Finding, compares: bool) -> GateResult:
     advice = "" if finding.passed else finding.advice
-    return GateResult(gate=gate, asked=finding.asked, found=finding.found, passed=finding.passed, advice=advice)
+    return GateResult(
+        gate=gate, asked=finding.asked, found=finding.found, passed=finding.passed, advice=advice, compares=compares
+    )
 
 
 def _figures(match: Match, findings: Sequence[Finding]) -> dict[str, bytes]:

@@ -107,12 +107,15 @@ def test_within_one_decision_the_next_meets_whoever_holds_the_title_by_then(clie
     assert read_aliases(client, "pneumonia") == (second.version, 1)
 
 
-def test_who_fails_another_gate_does_not_meet_the_champion(client: MlflowClient, tmp_path: Path) -> None:
+def test_who_fails_another_gate_is_compared_too_and_is_no_challenge(client: MlflowClient, tmp_path: Path) -> None:
     (tmp_path / "more.yaml").write_text("- {gate: size, megabytes: 0.00001}\n" + GATES)
     trained(client, wrong=41)
     decision = judged(gates="more.yaml")
     assert decision.candidates[0].failed == ("size",)
-    assert decision.candidates[0].compared == ()
+    assert [found.measure for found in decision.candidates[0].compared] == ["auroc", "sensitivity"]
+    assert "figures/version_2/paired_roc.png" in decision.files
+    trained(client, wrong=5)
+    assert judged().candidates[0].compared[0].met == 0  # the other could not have displaced the champion
 
 
 def test_a_champion_of_another_label_set(tracked: MlflowClient, tmp_path: Path) -> None:
@@ -167,6 +170,16 @@ def test_who_was_trained_on_other_images_answers_the_champions_anew(
     area, sensitivity = decision.candidates[0].compared
     assert (area.images, area.left_out, sensitivity.challenger) == (TESTED, 0, 0.975)
     assert decision.kind == "promotion"
+
+
+def test_who_fails_another_gate_answers_no_images_anew(
+    client: MlflowClient, evaluations: Evaluations, tmp_path: Path
+) -> None:
+    (tmp_path / "more.yaml").write_text("- {gate: size, megabytes: 0.00001}\n" + GATES)
+    trained(client, images=manifest(first=IMAGES))
+    decision = judged(gates="more.yaml")
+    assert (decision.candidates[0].failed, decision.candidates[0].compared) == (("size",), ())
+    assert evaluations.asked == []
 
 
 def test_an_equal_evaluation_is_not_repeated(client: MlflowClient, evaluations: Evaluations) -> None:
