@@ -43,9 +43,11 @@ def assert_served_as_predicted(project: Project, task: str, sources: list[Path],
     with starting(project.model(run), python, folder) as server:
         answers = server.ready().answer(*(by_key[key].read_bytes() for key in rows["image_key"]))
     predicted = rows.filter(like="probability_").astype(float)
-    served = pd.DataFrame(answers, rows.index)[list(predicted.columns)].astype(float)
-    assert {answer["status"] for answer in answers} == {"ok"}
-    assert ((served - predicted).abs() <= 1e-5).all(axis=None)
+    served = pd.DataFrame(answers, rows.index)
+    told = served["status"] == "ok"
+    assert (told | (served["status"] == "out_of_scope")).all()
+    assert told.mean() > 0.8  # one in a hundred images of the right kind is turned away, of these few perhaps one
+    assert ((served[list(predicted.columns)].astype(float) - predicted)[told].abs() <= 1e-5).all(axis=None)
 
 
 def train(project: Project, settings: dict[str, object]) -> None:

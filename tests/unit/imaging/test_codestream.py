@@ -1,12 +1,13 @@
 """Headers of compressed images, read without a decoder."""
 
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from secondread.errors import ImageRejected
-from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame, png_frame
+from secondread.imaging.codestream import Frame, is_plain_jpeg, jpeg2000_frame, jpeg_frame, png_frame
 
 # T.800 A.5.1, byte by byte: SOC, SIZ, Lsiz, Rsiz, Xsiz 100, Ysiz 70, XOsiz 4, YOsiz 6, tile 100 x 70 at 0, 1 component.
 SIZ = (
@@ -64,3 +65,38 @@ def test_a_png_says_its_size_and_channels(mode: str, components: int) -> None:
     buffer = BytesIO()
     Image.new(mode, (80, 70)).save(buffer, "PNG")
     assert png_frame(buffer.getvalue()) == Frame(70, 80, components)
+
+
+def saved(mode: str, **how: Any) -> bytes:
+    buffer = BytesIO()
+    Image.new(mode, (80, 70)).save(buffer, "JPEG", **how)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_small_baseline_jpeg_is_plain_and_a_larger_one_is_not(mode: str) -> None:
+    assert is_plain_jpeg(saved(mode), most_pixels=5600)
+    assert not is_plain_jpeg(saved(mode), most_pixels=5599)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved("L", progressive=True),
+        saved("CMYK"),
+        saved("L", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+        saved("RGB").replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01"),  # more scans to come
+    ],
+    ids=["progressive", "cmyk", "exif", "one component a scan"],
+)
+def test_what_takes_another_decoder_or_several_passes_is_not_plain(data: bytes) -> None:
+    assert not is_plain_jpeg(data, most_pixels=5600)
+
+
+def test_a_png_of_nothing_but_chunks_is_given_up_soon() -> None:
+    buffer = BytesIO()
+    Image.new("L", (80, 70)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    crowded = data[:33] + (b"\0\0\0\0teXt" + bytes(4)) * 1_500_000 + data[33:]
+    with pytest.raises(ImageRejected, match="damaged"):
+        png_frame(crowded)
