@@ -20,7 +20,7 @@ class Place(NamedTuple):
     """Where a slice belongs.
 
     Args:
-        study: Study Instance UID (0020,000D), or the folder of a picture without a header; "" unknown.
+        study: Study Instance UID (0020,000D), else the series, else the folder; "" unknown.
         series: Series Instance UID (0020,000E), "" unknown.
         order: where it lies along the body, any rising number; None unknown.
         folder: the study is the folder's.
@@ -136,7 +136,8 @@ def place_of(root: Path, file: Listed) -> Place | ImageRejected:
     header = read_one((root, file.path))
     if isinstance(header, ImageRejected):
         return header
-    if header is None or not header.study_uid:
-        folder = posixpath.dirname(file.path) or "."
-        return Place(folder, "", None if header is None or math.isnan(header.order) else header.order, folder=True)
-    return Place(header.study_uid, header.series_uid, None if math.isnan(header.order) else header.order)
+    study = header and (header.study_uid or header.series_uid)  # a series whose study is not told is one of its own
+    order = None if header is None or math.isnan(header.order) else header.order
+    if header is None or not study:
+        return Place(posixpath.dirname(file.path) or ".", "", order, folder=True)
+    return Place(study, header.series_uid, order)

@@ -9,6 +9,7 @@ import pytest
 from secondread.data.phantom.write import phantom_image
 from secondread.data.unlabelled import Listed, Place, folder_files, place_of, read_listing, write_listing
 from secondread.errors import ImageRejected
+from secondread.imaging.dicom.read import Header
 from secondread.tasks import load_task
 
 
@@ -72,6 +73,15 @@ def test_a_dicom_file_names_its_study_and_a_picture_has_its_folder(tmp_path: Pat
     assert dicom.order is not None
     assert places["a/b/slice.png"] == Place("a/b", folder=True)
     assert places["top.png"] == Place(".", folder=True)
+
+
+def test_a_series_whose_study_is_not_told_is_a_study_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"a": Header("p", "", "series", "sop", "CT", "", "", 2.0), "b": Header("", "", "", "", "CT", "", "", 2.0)}
+    monkeypatch.setattr("secondread.data.unlabelled.read_one", lambda file: headers[file[1]])
+    assert place_of(tmp_path, Listed("a", 5)) == Place("series", "series", 2.0)
+    assert place_of(tmp_path, Listed("b", 5)) == Place(".", "", 2.0, folder=True)
 
 
 def test_a_file_that_is_too_large_or_gone_is_not_opened(tmp_path: Path) -> None:
