@@ -13,9 +13,9 @@ from secondread.evaluation.intervals import owners, wilson_interval
 
 FloatArray = NDArray[np.float64]
 
-FALSE_ALARMS = 0.01  # share of images of the right kind, each patient counting alike, that may be turned away
-_CONFIDENCE = 0.95  # that no more than this are, where there are few patients
-_ENOUGH_PATIENTS = 100  # fewer cannot show one in a hundred
+FALSE_ALARMS = 0.02  # share of images of the right kind, each patient counting alike, that may be turned away
+_CONFIDENCE = 0.975  # that no more than this are, where there are few patients
+_ENOUGH_PATIENTS = 100  # fewer say too little of two in a hundred
 _SHRINKAGE = 0.05  # of the covariance towards equal variances: few images know little of 43 x 42 / 2 correlations
 _FARTHEST = 10.0  # spreads; what is empty in nearly all images must not weigh beyond all else where it is not
 _NARROWEST = 1e-3  # spread of a number that hardly varies
@@ -130,7 +130,7 @@ def _left_out(
 
 
 def _farthest(distances: FloatArray, owner: NDArray[np.int64]) -> float:
-    """The distance beyond which one in a hundred images of the right kind lies, each patient counting alike.
+    """The distance beyond which two in a hundred images of the right kind lie, each patient counting alike.
 
     Source, for few patients: a one-sided normal tolerance limit, Natrella, Experimental Statistics (1963), 2-13.
     """

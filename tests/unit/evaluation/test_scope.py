@@ -24,12 +24,12 @@ def learned(patients: int, images: int = 4, training: int = 1000) -> Scope:
     return scope
 
 
-def test_one_in_a_hundred_is_turned_away_where_there_are_many_patients() -> None:
+def test_two_in_a_hundred_are_turned_away_where_there_are_many_patients() -> None:
     scope = learned(patients=400)
     assert (scope.images, scope.patients) == (1600, 400)
-    assert scope.false_alarms == pytest.approx(0.01, abs=0.001)
-    assert scope.false_alarms_low < 0.01 < scope.false_alarms_high < 0.03
-    assert (~scope.holds(looks(20_000, seed=2))).mean() == pytest.approx(0.01, abs=0.006)
+    assert scope.false_alarms == pytest.approx(0.02, abs=0.001)
+    assert scope.false_alarms_low < 0.02 < scope.false_alarms_high < 0.04
+    assert (~scope.holds(looks(20_000, seed=2))).mean() == pytest.approx(0.02, abs=0.008)
 
 
 def test_few_patients_make_it_lenient_and_the_interval_wide() -> None:
@@ -52,7 +52,7 @@ def test_a_patient_of_many_images_counts_once() -> None:
     scope = learn_scope(rows, owner, np.arange(len(rows)) < 1000, np.full(len(rows), NO_FOLDS))
     assert scope is not None
     assert (scope.images, scope.patients) == (2200, 201)
-    assert scope.false_alarms < 0.02
+    assert scope.false_alarms < 0.03
     assert not scope.holds(many).any()
 
 
