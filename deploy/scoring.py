@@ -53,11 +53,18 @@ class ErrorCodes:
             sent.append(message.get("body", b""))
             return message
 
+        start: Message | None = None
+
         async def unless_error(message: Message) -> None:
-            nonlocal status
+            nonlocal status, start
             if message["type"] == "http.response.start":
-                status = message["status"]
-            if status < 400:
+                status, start = message["status"], message
+            elif status < 400:
+                # Head and body leave together: a worker killed between them would leave half an answer, which the
+                # proxy cannot ask another worker for.
+                if start is not None:
+                    await send(start)
+                    start = None
                 await send(message)
 
         try:
