@@ -46,7 +46,7 @@ def assert_served_as_predicted(project: Project, task: str, sources: list[Path],
     served = pd.DataFrame(answers, rows.index)
     told = served["status"] == "ok"
     assert (told | (served["status"] == "out_of_scope")).all()
-    assert told.mean() > 0.8  # one in a hundred images of the right kind is turned away, of these few perhaps one
+    assert told.mean() > 0.8  # two in a hundred images of the right kind are turned away, of these few perhaps one
     assert ((served[list(predicted.columns)].astype(float) - predicted)[told].abs() <= 1e-5).all(axis=None)
 
 

@@ -53,7 +53,13 @@ def test_with_folds_every_image_is_measured() -> None:
     assert (scope.images, scope.patients) == (200, 200)
 
 
+def test_where_val_has_few_patients_those_of_train_are_measured_out_of_fold_too() -> None:
+    scope = scope_of(prepared(["train"] * 60 + ["val"] * 20))
+    assert scope is not None
+    assert (scope.images, scope.patients) == (80, 80)
+
+
 def test_without_patients_to_measure_there_is_none_which_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert scope_of(prepared(["train"] * 20 + ["val"])) is None
-    assert "val holds fewer than two patients" in capsys.readouterr().out
+    assert scope_of(prepared(["train"])) is None
+    assert "train and val hold fewer than two patients" in capsys.readouterr().out
     assert scope_metrics(None) == {}

@@ -14,8 +14,10 @@ from secondread.evaluation.intervals import owners, wilson_interval
 FloatArray = NDArray[np.float64]
 
 FALSE_ALARMS = 0.02  # share of images of the right kind, each patient counting alike, that may be turned away
-_CONFIDENCE = 0.975  # that no more than this are, where there are few patients
 _ENOUGH_PATIENTS = 100  # fewer say too little of two in a hundred
+_FEW_PATIENTS_ALARMS = 0.005  # by a normal tail, where they are fewer; the measured share is two to four times as large
+_CONFIDENCE = 0.975  # that no more than this are
+_FOLDS = 5
 _SHRINKAGE = 0.05  # of the covariance towards equal variances: few images know little of 43 x 42 / 2 correlations
 _FARTHEST = 10.0  # spreads; what is empty in nearly all images must not weigh beyond all else where it is not
 _NARROWEST = 1e-3  # spread of a number that hardly varies
@@ -93,14 +95,19 @@ def learn_scope(looks: FloatArray, patients: ArrayLike, learned: NDArray[np.bool
         patients: a patient key a row.
         learned: the rows that the model learns from, shape (n,); all of them where there are folds.
         folds: of each row; those of a fold are measured by what the others look like. -1 throughout without folds:
-            the rows that are not learned from are measured.
+            the rows that are not learned from are measured, and where these are of few patients all rows, in folds by
+            patient, for one odd patient among ten would let any picture pass.
     Returns:
-        None where fewer than two patients can be measured.
+        None where there are fewer than two patients.
     """
-    distances, measured = _left_out(looks, learned, np.asarray(folds))
-    owner = owners(np.asarray(patients, dtype=object)[measured])
-    if len(np.unique(owner)) < 2:
+    everyone = owners(patients)
+    if len(np.unique(everyone)) < 2:
         return None
+    divided = np.asarray(folds)
+    if (divided < 0).all() and len(np.unique(everyone[~learned])) < _ENOUGH_PATIENTS:
+        divided = everyone % _FOLDS
+    distances, measured = _left_out(looks, learned, divided)
+    owner = owners(np.asarray(patients, dtype=object)[measured])
     cloud = _Cloud.of(looks[learned])
     farthest = _farthest(distances, owner)
     by_patient = pd.Series(distances > farthest).groupby(owner).mean()
@@ -143,7 +150,7 @@ def _farthest(distances: FloatArray, owner: NDArray[np.int64]) -> float:
     middle = float(np.sum(weight * distances))
     spread = float(np.sqrt(np.sum(weight * (distances - middle) ** 2) * patients / (patients - 1)))
     root = patients**0.5
-    spreads = float(nct.ppf(_CONFIDENCE, patients - 1, norm.ppf(1 - FALSE_ALARMS) * root)) / float(root)
+    spreads = float(nct.ppf(_CONFIDENCE, patients - 1, norm.ppf(1 - _FEW_PATIENTS_ALARMS) * root)) / float(root)
     return middle + spread * spreads
 
 

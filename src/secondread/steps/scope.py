@@ -15,7 +15,7 @@ def scope_of(data: Prepared) -> Scope | None:
     """Learn what the training images look like, and from val, or out of fold, how far others of their kind lie.
 
     Returns:
-        None where val holds fewer than two patients, which is said.
+        None where train and val hold fewer than two patients, which is said.
     """
     manifest = data.manifest
     folded = bool((manifest["fold"] >= 0).all())
@@ -49,7 +49,7 @@ def _some(places: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _said(scope: Scope | None) -> str:
     if scope is None:
-        return "scope: val holds fewer than two patients, so every picture will be answered"
+        return "scope: train and val hold fewer than two patients, so every picture will be answered"
     return (
         f"scope: of {scope.images:,} images by {scope.patients:,} patients, {scope.false_alarms:.3f} "
         f"({scope.false_alarms_low:.3f} to {scope.false_alarms_high:.3f}) would be turned away, each patient alike"
