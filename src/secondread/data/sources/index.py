@@ -26,8 +26,9 @@ class Index:
         root: the folder that paths are relative to.
         entries: a row per image: path (posix), patient, study, series (as the source writes them, "" unknown; a
             series of unknown study is one of its own), order (of a slice in its series, NaN unknown), split (`train`,
-            `val` or `test` where the source gives it, or ""), then a `label_<label>` column per label of the task (1, 0, NaN unknown), then a `subgroup_<name>` column
-            (text, "" unknown) per subgroup that the source knows of any image. Sorted by path.
+            `val` or `test` where the source gives it, or ""), then a `label_<label>` column per label of the task (1,
+            0, NaN unknown), then a `subgroup_<name>` column (text, "" unknown) per subgroup that the source knows of
+            any image. Sorted by path.
         put_aside: a row per file or label that is not used: path, rule, reason.
         unit: HU when every image is a CT DICOM, display otherwise.
         display_window: what a CT DICOM sent to a model of unit display is shown with.
