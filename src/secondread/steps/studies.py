@@ -96,7 +96,7 @@ def log_studies(
     metrics = {f"study/{name}": value for name, value in found.items()}
     run.log_metrics(metrics)
     run.log_figure(roc(tested, labels, thresholds, SEED, "studies"), "studies_roc")
-    run.log_figure(confusion(tested, labels, thresholds, f"{BALANCED}, whole studies"), "studies_confusion")
+    run.log_figure(confusion(tested, labels, thresholds, "studies"), "studies_confusion")
     run.log_figure(reliability(tested, primary, "studies"), "studies_reliability")
     print(summary_line(metrics, "study"), flush=True)
     return metrics
