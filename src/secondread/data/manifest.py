@@ -64,7 +64,8 @@ def shareable(manifest: pd.DataFrame) -> pd.DataFrame:
         manifest: split; `fold` is -1 where it has none.
     Returns:
         image_key, patient_key, study_key, series_key, order, split, fold, label columns, subgroup columns; a row an
-        image, in the manifest's order. A subgroup of fewer than 5 patients is "" (unknown).
+        image, in the manifest's order. A subgroup of fewer than 5 patients is "" (unknown), and so are the next larger
+        ones until 5 patients are: who is the only unknown one could be told by what the others are.
     """
     fold = manifest["fold"] if "fold" in manifest else pd.Series(-1, manifest.index, dtype=np.int64)
     shared = manifest[list(_SHARED)].assign(fold=fold.astype(np.int64))
@@ -74,8 +75,14 @@ def shareable(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def _without_small(manifest: pd.DataFrame, column: str) -> pd.Series:
     named = manifest[column].fillna("").astype(str)
-    patients = manifest["patient_key"].groupby(named).transform("nunique")
-    return named.where(patients >= _FEWEST_PATIENTS, "")
+    patients = manifest["patient_key"].groupby(named).nunique().drop("", errors="ignore").sort_values(kind="stable")
+    kept = set(patients[patients >= _FEWEST_PATIENTS].index)
+    for value in patients.index:
+        hidden = manifest.loc[~named.isin(kept), "patient_key"].nunique()
+        if len(kept) == len(patients) or hidden >= _FEWEST_PATIENTS:
+            break
+        kept.discard(value)
+    return named.where(named.isin(kept), "")
 
 
 def check_labels(frame: pd.DataFrame, columns: Sequence[str]) -> None:

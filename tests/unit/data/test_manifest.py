@@ -111,5 +111,13 @@ def test_a_subgroup_of_fewer_than_five_patients_is_not_shared() -> None:
     sex = ["F"] * 5 + ["M"] * 5
     told = manifest_of(patients, [1] * 10).assign(subgroup_sex=sex, subgroup_age=["", *["40-64"] * 9])
     shared = shareable(told)
-    assert shared["subgroup_sex"].tolist() == ["F"] * 5 + [""] * 5
-    assert shared["subgroup_age"].tolist() == ["", *["40-64"] * 9]
+    assert shared["subgroup_age"].tolist() == ["", *["40-64"] * 9]  # unknown before
+    # Were the men alone hidden, everyone would know who they are.
+    assert shared["subgroup_sex"].tolist() == [""] * 10
+
+
+def test_the_next_larger_subgroups_hide_a_small_one_until_five_patients_are_hidden() -> None:
+    patients = [f"patient {number}" for number in range(21)]
+    ages = ["65+"] * 2 + ["0-17"] * 6 + ["18-39"] * 6 + ["40-64"] * 7
+    shared = shareable(manifest_of(patients, [1] * 21).assign(subgroup_age=ages))
+    assert shared["subgroup_age"].tolist() == [""] * 8 + ["18-39"] * 6 + ["40-64"] * 7
