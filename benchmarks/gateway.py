@@ -1,22 +1,20 @@
 """What overload does to a champion: behind the gateway, and behind `mlflow models serve` alone.
 
-    python benchmarks/gateway.py
+    python benchmarks/serving.py --part gateway
 
-Needs a champion of `pneumonia` in the tracking store in force (`make demo` makes one) and nginx. 300 clients want
-1,000 answers; one that is told 429 or 503 comes back when Retry-After says, one that is told anything else does not.
-Once more with a worker killed by `kill -9` meanwhile. Unloaded means 8 clients. Sides are run in turns.
+Needs nginx. 300 clients want 1,000 answers; one that is told 429 or 503 comes back when Retry-After says, one that is
+told anything else does not. Once more with a worker killed by `kill -9` meanwhile. Unloaded means 8 clients. Sides are
+run in turns. The champion is registered in a tracking store of its own.
 """
 
 import asyncio
-import base64
-import json
+import http.client
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,11 +25,11 @@ from statistics import median
 
 import psutil
 import yaml
+from mlflow import MlflowClient
 
-from secondread.data.phantom.write import phantom_image
-from secondread.tasks import load_task
+from secondread.bundle import load_description
+from secondread.tracking.model import bundle_folder
 
-TASK = "pneumonia"
 REQUESTS = 1_000
 CLIENTS = 300
 UNLOADED_REQUESTS, UNLOADED_CLIENTS = 400, 8
@@ -80,11 +78,37 @@ class Outcome:
         return f"{speed}; {told}; lost {self.lost}; slowest {self.slowest_s:.1f} s"
 
 
-def main() -> None:
-    """Print what each side did in each turn, and the share of its throughput that good requests kept."""
-    body = json.dumps({"dataframe_records": [{"image": _image()}]}).encode()
+@dataclass(frozen=True)
+class MlflowServe:
+    """A running `mlflow models serve`.
+
+    Args:
+        main: of the command; the server is its child.
+    """
+
+    port: int
+    main: psutil.Process
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection for one request at a time; the server closes it after 5 idle seconds."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def processes(self) -> list[psutil.Process]:
+        """The server and what it started, decoders included."""
+        return self.main.children(recursive=True)
+
+
+def compare_overload(model: Path, folder: Path) -> None:
+    """Print what each side did in each turn, and the share of its throughput that good requests kept.
+
+    Args:
+        model: folder of a logged model, whose own example is asked for.
+        folder: for the tracking store, the gateway's state and logs.
+    """
+    body = (model / "serving_input_example.json").read_bytes()
     kept: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder, gateway(Path(folder)) as ours, mlflow_alone(Path(folder)) as peer:
+    with gateway(model, folder) as ours, mlflow_serve(model, folder) as alone_server:
+        peer = Server(alone_server.port, "/invocations", "", None, alone_server.main)
         for server in (ours, peer):  # connections, threads and decoders that start at the first use
             asyncio.run(run(server, body, UNLOADED_REQUESTS, UNLOADED_CLIENTS))
         for _ in range(TURNS):
@@ -171,17 +195,21 @@ async def ask(
 
 
 @contextmanager
-def gateway(folder: Path) -> Iterator[Server]:
+def gateway(model: Path, folder: Path) -> Iterator[Server]:
     """The gateway with its delivered settings, but for the port and the rate: all clients come from one address."""
     settings = yaml.safe_load((ROOT / "deploy" / "gateway.yaml").read_text())
     port = _free_port()
-    changed = {"port": port, "tasks": [TASK], "host": "127.0.0.1", "requests_per_second": 10_000}
+    task = load_description(bundle_folder(model)).task
+    changed = {"port": port, "tasks": [task], "host": "127.0.0.1", "requests_per_second": 10_000}
     file, home = folder / "gateway.yaml", folder / "home"
     file.write_text(yaml.safe_dump(settings | changed))
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    make_champion(uri, task, model)
     words = [sys.executable, "-m", "deploy", "serve", "--settings", str(file)]
     log = folder / "gateway.log"
+    environment = os.environ | {"SECONDREAD_HOME": str(home), "MLFLOW_TRACKING_URI": uri}
     with log.open("wb") as out:
-        process = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"SECONDREAD_HOME": str(home)}, stdout=out)
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=out)
     try:
         while "The gateway answers" not in log.read_text():
             assert process.poll() is None, "the gateway did not start"
@@ -189,43 +217,46 @@ def gateway(folder: Path) -> Iterator[Server]:
         state = home / "gateway"
         trusted = ssl.create_default_context(cafile=str(state / "certificate.pem"))
         token = (state / "token").read_text().strip()
-        yield Server(port, f"/{TASK}/invocations", token, trusted, psutil.Process(process.pid))
+        yield Server(port, f"/{task}/invocations", token, trusted, psutil.Process(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
+def make_champion(uri: str, task: str, model: Path) -> None:
+    """Register a model's folder in a new tracking store."""
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(task)
+    version = client.create_model_version(task, str(model)).version
+    client.set_registered_model_alias(task, "champion", version)
+
+
 @contextmanager
-def mlflow_alone(folder: Path) -> Iterator[Server]:
-    """`mlflow models serve` as its documentation starts it."""
+def mlflow_serve(model: Path, folder: Path) -> Iterator[MlflowServe]:
+    """`mlflow models serve` as its documentation starts it, until it listens.
+
+    Args:
+        model: folder of a logged model.
+        folder: where it runs and its log is kept.
+    """
     port = _free_port()
-    words = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        f"models:/{TASK}@champion",
-        "--env-manager",
-        "local",
-    ]
-    with (folder / "mlflow.log").open("wb") as log:
-        process = subprocess.Popen([*words, "--port", str(port)], cwd=ROOT, stdout=log, stderr=log)
+    words = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
+    log = folder / "mlflow.log"
+    # It starts uvicorn by name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with log.open("wb") as out:
+        process = subprocess.Popen([*words, "--port", str(port)], cwd=folder, env=environment, stdout=out, stderr=out)
     main = psutil.Process(process.pid)
     try:
         while not _listens(port):
-            assert process.poll() is None, (folder / "mlflow.log").read_text()
-            time.sleep(0.5)
-        yield Server(port, "/invocations", "", None, main)
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        yield MlflowServe(port, main)
     finally:
         for child in [*main.children(recursive=True), main]:
             child.kill()
         process.wait()
-
-
-def _image() -> str:
-    return base64.b64encode(phantom_image(load_task(TASK), seed=0)).decode()
 
 
 def _listens(port: int) -> bool:
@@ -238,7 +269,3 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
     return port
-
-
-if __name__ == "__main__":
-    main()
