@@ -179,5 +179,5 @@ def test_an_operating_point_that_the_model_lacks_is_refused(champion: Champion) 
     done = champion.project.secondread("predict", str(image), "--operating_point", "sensitive")
     assert done.returncode == 1
     points = "balanced, high_sensitivity, high_specificity"
-    assert f"\noperating_point=sensitive: this model has {points}\nerror: the model did not answer" in done.stderr
+    assert f"\nerror: operating_point=sensitive: this model has {points}\n" in done.stderr
     assert "Traceback" not in done.stderr
