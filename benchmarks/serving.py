@@ -102,7 +102,7 @@ class Subject:
     def compiled(self) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
         """The network as a `tf.function` of images, shape (n, size, size, channels), to probabilities."""
         network = self.bundle.network
-        function = tf.function(lambda images: network(images, training=False))
+        function = tf.function(lambda images: network(images, training=False), autograph=False)
         return lambda images: np.asarray(function(images))
 
     def decoded(self, image: bytes) -> UInt8Image:
