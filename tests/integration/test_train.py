@@ -99,7 +99,7 @@ def test_final_metrics_have_the_names_that_the_architecture_gives_them(training:
     # Precision of a model that calls nothing positive is no number; the others always are.
     assert set(names) - set(metrics) <= {"test/precision", "test/precision_at_half", "test/f1", "test/f1_at_half"}
     studies = {"study"} if training.run.data.tags["task"] == "hemorrhage" else set()
-    assert {name.split("/")[0] for name in metrics} == {"train", "val", "best", "test"} | studies
+    assert {name.split("/")[0] for name in metrics} == {"train", "val", "best", "test", "scope"} | studies
     assert metrics["test/sensitivity_at_high_sensitivity"] >= metrics["test/sensitivity"]
     assert metrics["test/specificity_at_high_specificity"] >= metrics["test/specificity"]
 
