@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from secondread.data.phantom.write import phantom_image
 from secondread.tasks import load_task
 
+pytestmark = pytest.mark.slow  # a gateway with its workers is started: two minutes
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -26,6 +26,8 @@ from integration.gateway import BIAS, SETTINGS, Client, Gateway, Reply, metric, 
 from integration.model_server import text
 from integration.tiny_champion import picture, register_tiny_champion
 
+pytestmark = pytest.mark.slow  # gateways with their workers are started: some minutes
+
 TASKS = ("hemorrhage", "pneumonia")
 PRIMARY = {"hemorrhage": "any", "pneumonia": "pneumonia"}
 MARK = "Mustermann_Erika"
@@ -435,7 +437,6 @@ def test_nginx_comes_back_when_it_is_killed(gateway: Gateway) -> None:
     wait_for(answers, 30)
 
 
-@pytest.mark.slow
 def test_a_new_token_is_taken_by_a_reload(gateway: Gateway) -> None:
     file, old = gateway.folder / "token", gateway.token
     for new, refused in ((old[::-1], old), (old, old[::-1])):
@@ -447,7 +448,6 @@ def test_a_new_token_is_taken_by_a_reload(gateway: Gateway) -> None:
             assert client.send("GET", "/models", Authorization=f"Bearer {refused}").status == 401
 
 
-@pytest.mark.slow
 def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway) -> None:
     before = gateway.health("pneumonia")
     registry, files = gateway.project.client, gateway.project.folder / "pneumonia_broken"
@@ -463,7 +463,6 @@ def test_a_champion_that_does_not_start_leaves_the_one_before(gateway: Gateway) 
         assert client.ask("pneumonia", picture(32)).status == 200
 
 
-@pytest.mark.slow
 def test_nothing_outlives_the_gateway(new_project: NewProject) -> None:
     project = new_project()
     register_tiny_champion(project.client, "pneumonia", project.folder / "pneumonia_1", bias=0.0)

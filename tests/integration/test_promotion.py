@@ -13,7 +13,8 @@ from integration.easy_source import write_easy_source
 from integration.privacy import traces
 from integration.project import Project, flags
 
-pytestmark = pytest.mark.timeout(1800)  # two trainings, two promotions and an evaluation come before the first test
+# Two trainings, two promotions and an evaluation come before the first test.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SETTINGS = {"preprocess.size": 64, "train.epochs": 6, "train.batch_size": 8}
 GATES = """

@@ -27,6 +27,8 @@ from secondread.steps.score import alone
 from secondread.storage import sha256_of
 from secondread.tracking.model import bundle_folder
 
+pytestmark = pytest.mark.slow  # each job starts two TensorFlows: some minutes
+
 TABLES = {"put_aside.csv", "slices.csv", "slices.parquet", "studies.csv", "studies.parquet", "summary.json"}
 
 
@@ -245,7 +247,6 @@ def test_a_job_killed_at_a_random_moment_is_finished_without_scoring_twice(place
     assert_a_killed_job_is_finished_without_scoring_twice(place, kill_at, 3 * PART + 40)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [1, PART - 1, PART, 2 * PART + 1, 5 * PART])
 def test_a_job_may_be_killed_at_any_moment(place: Workplace, kill_at: int) -> None:
     write_pictures(place.source, 6 * PART + 1)
@@ -258,7 +259,6 @@ def test_two_processes_cannot_write_to_one_folder(place: Workplace, capsys: pyte
         assert "another process is writing scores to it; wait for it" in refusal(place, capsys)
 
 
-@pytest.mark.slow
 def test_memory_stays_flat_over_thousands_of_files(place: Workplace) -> None:
     write_pictures(place.folder / "few", 16)
     for copy in range(250):

@@ -36,7 +36,10 @@ def store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pat
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("work", "after"), [("promote", Aliases(3, 2)), ("rollback", Aliases(1, 2))])
+@pytest.mark.parametrize(
+    ("work", "after"),
+    [("promote", Aliases(3, 2)), pytest.param("rollback", Aliases(1, 2), marks=pytest.mark.slow)],
+)
 def test_killed_after_each_of_its_writes(
     work: str, after: Aliases, store: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
