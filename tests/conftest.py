@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,19 @@ from secondread.tasks import load_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SHARED_IS_ABSENT = "the folder ../shared with public images is absent"
 
 
@@ -86,6 +96,21 @@ def tracked(workplace: Path, empty_database: Path) -> "MlflowClient":
 
     shutil.copy(empty_database, workplace / "mlflow.db")
     return MlflowClient()
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """A real Chromium without a window; what is expected of a page may take a busy machine's minute."""
+    from playwright.sync_api import expect, sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is absent; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM_FLAGS)
+        expect.set_options(timeout=60_000)
+        yield browser
+        browser.close()
 
 
 @pytest.hookimpl(trylast=True)

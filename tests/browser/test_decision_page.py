@@ -1,30 +1,16 @@
 """The page about a decision in a real Chromium: readable on a desk, on a phone and on paper."""
 
 import io
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from playwright.sync_api import Browser, sync_playwright
-from test_mlflow_ui import FLAGS
+from playwright.sync_api import Browser
 
 from registry.decision import Compared, Decision, GateResult, Judged
 from registry.report import report
 
 DIGEST = "0123456789abcdef" * 4
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is absent; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

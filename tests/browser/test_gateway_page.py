@@ -1,6 +1,5 @@
 """The gateway's page as a person uses it, in a real Chromium against the real gateway."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,13 @@ import numpy as np
 import pytest
 from integration.gateway import Gateway, shared_gateway
 from integration.tiny_champion import THRESHOLDS, picture
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from secondread.data.phantom.write import phantom_image
 from secondread.tasks import load_task
 
 pytestmark = pytest.mark.slow  # a gateway with its workers is started: two minutes
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SIZES: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1280, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
@@ -35,18 +25,6 @@ SIZES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def gateway(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Gateway:
     return shared_gateway(pytestconfig, tmp_path_factory, empty_database)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is absent; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        expect.set_options(timeout=30_000)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=SIZES)

@@ -1,6 +1,5 @@
 """What a person sees of two runs in MLflow's own pages, looked at with a real Chromium."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,17 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from playwright.sync_api import Page, expect, sync_playwright
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from playwright.sync_api import Browser, Page, expect
 
 
 @dataclass(frozen=True)
@@ -89,17 +78,10 @@ def served(two_trainings: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is absent; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1200})
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_page(viewport={"width": 1600, "height": 1200}) as page:
         page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)
         yield page
-        browser.close()
 
 
 def expect_names(page: Page, served: Served) -> None:
