@@ -17,6 +17,8 @@ from secondread.steps.thresholds import study_thresholds_of, thresholds_of
 from secondread.storage import sha256_of
 from secondread.tracking.answer import answer_files
 
+pytestmark = pytest.mark.slow  # five trainings: a minute
+
 FOLDS = 3
 EPOCHS = 4
 

@@ -18,6 +18,8 @@ from integration.command import WAIT_S, Command
 from integration.conftest import NewProject
 from integration.project import Project, flags, mlflow_run
 
+pytestmark = pytest.mark.slow  # minutes of trainings; tests/unit/test_training.py kills and continues one in seconds
+
 EPOCHS = 20
 
 
@@ -142,7 +144,6 @@ def test_a_finished_run_keeps_no_state_and_is_never_continued(interrupted: Inter
     assert not list((interrupted.project.folder / "home" / "runs").iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_training_killed_at_any_moment_ends_as_the_undisturbed_one(
     new_project: NewProject, phantom_source: Callable[[str], Path]
