@@ -1,5 +1,6 @@
 """Gates as data: what a candidate must be, as a YAML file lists it, and how each gate is judged."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -32,29 +33,29 @@ class Finding(NamedTuple):
     difference: Difference | None = None
 
 
-class _Gate(BaseModel):
-    """One gate.
-
-    Args:
-        level: a figure of single images, or of whole studies.
-    """
+class _Gate(BaseModel, ABC):
+    """One gate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     compares: ClassVar[bool] = False  # with the champion
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """As reports call it, unique in its set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, candidate: Contender, match: Match | None) -> Finding:
         """Judge a candidate; `match` is with the champion, None where there is none."""
-        raise NotImplementedError
 
 
 class _Measured(_Gate):
-    """A gate on a metric of the candidate's run."""
+    """A gate on a metric of the candidate's run.
+
+    Args:
+        level: a figure of single images, or of whole studies.
+    """
 
     level: Level = "image"
 

@@ -435,6 +435,7 @@ def test_nginx_comes_back_when_it_is_killed(gateway: Gateway) -> None:
     next(process for process in masters if process.parent() not in masters).kill()
     wait_for(lambda: not any(process.is_running() for process in masters), 10)
     wait_for(answers, 30)
+    assert gateway.health("pneumonia")["status"] == "ok"
 
 
 def test_a_new_token_is_taken_by_a_reload(gateway: Gateway) -> None:
