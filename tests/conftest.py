@@ -98,9 +98,12 @@ def tracked(workplace: Path, empty_database: Path) -> "MlflowClient":
     return MlflowClient()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """A real Chromium without a window; what is expected of a page may take a busy machine's minute."""
+    """A real Chromium without a window; what is expected of a page may take a busy machine's minute.
+
+    It ends with its module: while it lives, Playwright's event loop counts as running in this thread.
+    """
     from playwright.sync_api import expect, sync_playwright
 
     chromium = shutil.which("chromium")
