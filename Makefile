@@ -10,7 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 READY := .venv/ready
-PYTEST := python -m pytest --cov --cov-report=term:skip-covered
+# A process a core; a file's tests stay together, with what they share.
+PYTEST := python -m pytest --numprocesses logical --dist loadfile --cov --cov-report=term:skip-covered
 
 setup: $(READY)  ## build .venv from the locked requirements; costs nothing when they have not changed
 
