@@ -33,6 +33,10 @@ class TrackingError(SecondReadError):
     """A run, experiment or model is not in the tracking store as needed."""
 
 
+class SearchError(SecondReadError):
+    """A search's state cannot be reached, or is another search's."""
+
+
 class RegistryError(SecondReadError):
     """A model cannot be promoted, rolled back or deleted as asked, or the history does not hold."""
 
