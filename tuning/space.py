@@ -3,7 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
 
 from secondread.config import RunConfig, load_config
 from secondread.storage import sha256_of
@@ -77,3 +80,23 @@ class SearchSpace:
             ConfigError: they do not fit together.
         """
         return load_config(task, {**base, **self.settings(sampled)})
+
+
+_SPACES = Path(__file__).with_name("spaces")
+
+
+def load_space(name_or_path: str, task: str, base: Mapping[str, object]) -> SearchSpace:
+    """Read a space: `task` is the task's own, NAME is tuning/spaces/NAME.yaml, anything else a path."""
+    name = task if name_or_path == "task" else name_or_path
+    path = _SPACES / f"{name}.yaml"
+    path = path if path.is_file() else Path(name_or_path)
+    said = yaml.safe_load(path.read_text())
+    parameters = tuple(_parameter(key, each) for key, each in said["parameters"].items())
+    return SearchSpace(path.stem, said["about"], tuple(said["tasks"]), parameters)
+
+
+def _parameter(name: str, said: dict[str, Any]) -> Parameter:
+    choices = said.pop("choices", {})
+    if not isinstance(choices, dict):
+        choices = {str(each).lower() if isinstance(each, bool) else str(each): each for each in choices}
+    return Parameter(name, choices=choices, **said)

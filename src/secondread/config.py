@@ -118,6 +118,15 @@ class ModelSettings(_Settings):
 
     name: str = Field("compact_resnet", description="a preset's name")
     weights: str = Field("none", description="`none`, `imagenet`, or the path of a weights file")
+    width: int | None = Field(
+        None, ge=4, le=256, description="channels of compact_resnet's first stage, twice and four times as many later"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_width(self) -> "ModelSettings":
+        if self.width is not None and self.name != "compact_resnet":
+            raise ValueError(f"model.width={self.width}: only compact_resnet has one, not {self.name}; leave it out")
+        return self
 
 
 class PlateauSettings(_Settings):

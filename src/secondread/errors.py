@@ -25,6 +25,10 @@ class StoreError(SecondReadError):
     """A store is missing, of another version, or damaged."""
 
 
+class TrainingError(SecondReadError):
+    """A training cannot go on: its loss is no number any more."""
+
+
 class BundleError(SecondReadError):
     """A model bundle is missing, damaged or does not fit its use."""
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +20,19 @@ from tqdm import tqdm
 
 from secondread.config import RunConfig, TrainSettings
 from secondread.data.feed import Labels, PixelTable, Rows, ordered_feed, steps_per_epoch, training_feed
+from secondread.data.prepare import Prepared
+from secondread.errors import AuditError, TrainingError
 from secondread.execution import refresh_s
-from secondread.models.architectures import build_model, starts_pretrained
+from secondread.models.architectures import answers_primary_alone, build_model, starts_pretrained
 from secondread.models.losses import ClassWeights, loss_function
 from secondread.models.outputs import learner, logits, probabilities
 from secondread.models.pretrained import freeze_features, unfreeze_features
 from secondread.storage import write_aside
+from secondread.tasks import Task
 
 Float32 = npt.NDArray[np.float32]
 OnEpoch = Callable[[int, dict[str, float]], None]
+Measure = Callable[[npt.NDArray[np.float64]], dict[str, float]]
 
 _STATE = "epoch-{:04d}"
 _WEIGHTS = "model.weights.h5"
@@ -48,6 +52,12 @@ class Images:
     pixels: PixelTable
     rows: Rows
     labels: Labels
+
+    @classmethod
+    def of(cls, data: Prepared, chosen: pd.Series, labels: Sequence[str]) -> "Images":
+        """Take the chosen rows of the manifest, with these labels."""
+        columns = [f"label_{label}" for label in labels]
+        return cls(data.pixels, data.rows(chosen), data.manifest.loc[chosen, columns].to_numpy(np.float32))
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,29 @@ class _Progress:
     callbacks: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(config: RunConfig, training: Images, validation: Images | None, folder: Path, on_epoch: OnEpoch) -> Trained:
+def answered_labels(task: Task, config: RunConfig, manifest: pd.DataFrame) -> tuple[str, ...]:
+    """The task's labels that training images know both with and without; others cannot be learned.
+
+    Raises:
+        AuditError: the primary label is not among them.
+    """
+    training = manifest[manifest["split"] == "train"] if not config.data.folds else manifest
+    learnable = [label for label in task.labels if set(training[f"label_{label}"].dropna().unique()) == {0.0, 1.0}]
+    if task.primary not in learnable:
+        raise AuditError(f"train has not both images with and without {task.primary}; add images of the missing class")
+    return (task.primary,) if answers_primary_alone(config.model.name) else tuple(learnable)
+
+
+def train(
+    config: RunConfig,
+    training: Images,
+    validation: Images | None,
+    folder: Path,
+    on_epoch: OnEpoch,
+    *,
+    until: int | None = None,
+    measure: Measure | None = None,
+) -> Trained:
     """Train the configuration's network.
 
     Args:
@@ -82,6 +114,10 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
         folder: keeps the state after every epoch; a training of the same arguments continues from it.
         on_epoch: called with the epoch (from 1) and its values, once its state is kept; a process that continues tells
             the last epoch again, for the one that was killed may not have come to it.
+        until: end after this epoch, as if interrupted there; a later training goes on from it.
+        measure: more values of each epoch, from the probabilities of the validation images.
+    Raises:
+        TrainingError: the loss is no number any more.
     """
     keras.utils.set_random_seed(config.train.seed)
     shape = (config.preprocess.size, config.preprocess.size, config.preprocess.channels)
@@ -91,7 +127,7 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
         learns = learner(model)
     keeper = _Keeper(config.train, folder, on_epoch, choose=validation is not None)
     keeper.tell_again()
-    for first, last, frozen in _phases(config):
+    for first, last, frozen in _phases(config, until):
         if keeper.done >= last or keeper.progress.stopped:
             continue
         if starts_pretrained(config.model):
@@ -103,7 +139,7 @@ def train(config: RunConfig, training: Images, validation: Images | None, folder
         if continued:
             learns.optimizer.build(learns.trainable_variables)
             keeper.load_into(learns)
-        _fit(learns, config, training, validation, keeper, last)
+        _fit(learns, config, training, _Validation(validation, config, measure), keeper, last)
     return _finish(config, shape, labels, keeper)
 
 
@@ -118,14 +154,15 @@ def _outputs(learns: keras.Model, images: Images, channels: int) -> Float32:
     return np.asarray(learns.predict(ds, verbose=0), np.float32)
 
 
-def _phases(config: RunConfig) -> Iterator[tuple[int, int, bool]]:
+def _phases(config: RunConfig, until: int | None) -> Iterator[tuple[int, int, bool]]:
     """Yield (first epoch, epoch after the last, features frozen), counted from 0."""
     settings = config.train
-    frozen = min(settings.frozen_epochs, settings.epochs) if starts_pretrained(config.model) else 0
+    epochs = settings.epochs if until is None else min(until, settings.epochs)
+    frozen = min(settings.frozen_epochs, epochs) if starts_pretrained(config.model) else 0
     if frozen:
         yield 0, frozen, True
-    if frozen < settings.epochs:
-        yield frozen, settings.epochs, False
+    if frozen < epochs:
+        yield frozen, epochs, False
 
 
 @contextmanager
@@ -177,7 +214,7 @@ def _accuracy(labels: Any, outputs: Any) -> Any:
 
 
 def _fit(
-    model: keras.Model, config: RunConfig, training: Images, validation: Images | None, keeper: "_Keeper", last: int
+    model: keras.Model, config: RunConfig, training: Images, validation: "_Validation", keeper: "_Keeper", last: int
 ) -> None:
     settings = config.train
     ds = training_feed(
@@ -191,7 +228,7 @@ def _fit(
         first_epoch=keeper.done,
     )
     steps = steps_per_epoch(len(training.rows), settings.batch_size)
-    measure = _Measure(validation, config, _ProgressLine(steps, last))
+    measure = _Measure(validation, config.train.seed, _ProgressLine(steps, last))
     model.fit(
         ds,
         epochs=last,
@@ -226,45 +263,70 @@ class _ProgressLine:
 class _Measure(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
     """Give an epoch's values their names, validation included, for the callbacks behind this one."""
 
-    def __init__(self, validation: Images | None, config: RunConfig, line: _ProgressLine) -> None:
+    def __init__(self, validation: "_Validation", seed: int, line: _ProgressLine) -> None:
         super().__init__()
         self._validation = validation
-        self._channels = config.preprocess.channels
-        self._loss = loss_function(config.train.loss)
-        self._seed = config.train.seed
+        self._seed = seed
         self._line = line
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = time.monotonic()
+        self._epoch = epoch
         self._line.begin(epoch)
         _reseed(self.model, self._seed, epoch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        self._line.advance(logs["loss"])
+        self._line.advance(_finite(logs["loss"], self._epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         values = {"train/loss": logs["loss"], "train/accuracy": logs["_accuracy"]}
         values["train/learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         values["train/seconds"] = time.monotonic() - self._began
-        values |= self._validate()
+        values |= self._validation.values(self.model, epoch)
         logs.clear()
         logs.update(values)
         self._line.end(values)
 
-    def _validate(self) -> dict[str, float]:
-        if self._validation is None:
+
+class _Validation:
+    """What an epoch is worth on the validation images; nothing without any."""
+
+    def __init__(self, images: Images | None, config: RunConfig, measure: Measure | None) -> None:
+        self._images = images
+        self._channels = config.preprocess.channels
+        self._loss = loss_function(config.train.loss)
+        self._measure = measure
+
+    def values(self, model: keras.Model, epoch: int) -> dict[str, float]:
+        if self._images is None:
             return {}
-        labels = self._validation.labels
-        answers = logits(_outputs(self.model, self._validation, self._channels), labels.shape[1])
+        labels = self._images.labels
+        outputs = _outputs(model, self._images, self._channels)
+        answers = logits(outputs, labels.shape[1])
         known = ~np.isnan(labels)
+        loss = float(ops.convert_to_numpy(self._loss(labels, answers)))
         values = {
-            "val/loss": float(ops.convert_to_numpy(self._loss(labels, answers))),
+            "val/loss": _finite(loss, epoch),
             "val/accuracy": float(((answers > 0) == labels)[known].mean()),
         }
         primary, sure = answers[:, 0], known[:, 0]
         if len(np.unique(labels[sure, 0])) == 2:
             values["val/auroc"] = float(roc_auc_score(labels[sure, 0], primary[sure]))
-        return values
+        return values | (self._measure(probabilities(outputs, labels.shape[1])) if self._measure else {})
+
+
+def _finite(loss: float, epoch: int) -> float:
+    """Give the loss back.
+
+    Raises:
+        TrainingError: it is no number; nothing that follows could mend that.
+    """
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is not finite in epoch {epoch + 1}; lower train.learning_rate, or train with "
+            "train.precision=float32"
+        )
+    return loss
 
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,7 +59,10 @@ def build_model(settings: ModelSettings, input_shape: tuple[int, int, int], labe
     if answers_primary_alone(settings.name) and labels != 1:
         raise ConfigError(f"model.name={settings.name}: it answers the primary label alone. Received: {labels} labels")
     images = keras.Input(input_shape, name="image")
-    outputs = ARCHITECTURES[settings.name](images, labels)
+    architecture = ARCHITECTURES[settings.name]
+    if settings.width is not None:  # the settings allow it for this network alone
+        architecture = partial(compact_resnet, width=settings.width)
+    outputs = architecture(images, labels)
     model = keras.Model(images, outputs, name=settings.name)
     _set_weights(model, settings)
     return model

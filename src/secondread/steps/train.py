@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from secondread.bundle import BundleDescription, save_bundle
 from secondread.config import RunConfig
 from secondread.data.prepare import Prepared, prepare
-from secondread.errors import AuditError
 from secondread.evaluation.calibration import Calibration, choose_calibration, cross_calibrated
 from secondread.evaluation.figures.curves import curves
 from secondread.evaluation.figures.reliability import reliability_before_after
 from secondread.evaluation.operating_points import OperatingPoint
-from secondread.models.architectures import answers_primary_alone
 from secondread.steps.present import (
     ImagesOf,
     log_images,
@@ -34,7 +32,7 @@ from secondread.tracking.git import git_state
 from secondread.tracking.home import home
 from secondread.tracking.model import log_model
 from secondread.tracking.run import Run, open_run
-from secondread.training import Images, Trained, predict
+from secondread.training import Images, Trained, answered_labels, predict
 from secondread.training import train as train_network
 
 
@@ -84,25 +82,12 @@ def _audited(config: RunConfig) -> Prepared:
     return data
 
 
-def answered_labels(task: Task, config: RunConfig, manifest: pd.DataFrame) -> tuple[str, ...]:
-    """The task's labels that training images know both with and without; others cannot be learned.
-
-    Raises:
-        AuditError: the primary label is not among them.
-    """
-    training = manifest[manifest["split"] == "train"] if not config.data.folds else manifest
-    learnable = [label for label in task.labels if set(training[f"label_{label}"].dropna().unique()) == {0.0, 1.0}]
-    if task.primary not in learnable:
-        raise AuditError(f"train has not both images with and without {task.primary}; add images of the missing class")
-    return (task.primary,) if answers_primary_alone(config.model.name) else tuple(learnable)
-
-
 def _train_once(config: RunConfig, data: Prepared, task: Task, labels: tuple[str, ...], run: Run) -> _Outcome:
     split = data.manifest["split"]
     trained = train_network(
         config,
-        _images(data, split == "train", labels),
-        _images(data, split == "val", labels),
+        Images.of(data, split == "train", labels),
+        Images.of(data, split == "val", labels),
         run.folder / "training",
         lambda epoch, values: run.log_epoch(values, epoch),
     )
@@ -131,7 +116,7 @@ def _cross_validate(config: RunConfig, data: Prepared, task: Task, labels: tuple
     everything = pd.Series(True, data.manifest.index)
     refit = train_network(
         config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs, "early_stopping": None})}),
-        _images(data, everything, labels),
+        Images.of(data, everything, labels),
         None,
         run.folder / "refit",
         lambda epoch, values: run.log_epoch(values, epoch),
@@ -154,8 +139,8 @@ def _train_fold(
         print(f"fold {fold + 1} of {config.data.folds}", flush=True)
         trained = train_network(
             config,
-            _images(data, ~left_out & (manifest["split"] != "val"), labels),
-            _images(data, ~left_out & (manifest["split"] == "val"), labels),
+            Images.of(data, ~left_out & (manifest["split"] != "val"), labels),
+            Images.of(data, ~left_out & (manifest["split"] == "val"), labels),
             parent.folder / f"fold-{fold}",
             lambda epoch, values: run.log_epoch(values, epoch),
         )
@@ -164,15 +149,10 @@ def _train_fold(
         return trained, part
 
 
-def _images(data: Prepared, chosen: pd.Series, labels: tuple[str, ...]) -> Images:
-    columns = [f"label_{label}" for label in labels]
-    return Images(data.pixels, data.rows(chosen), data.manifest.loc[chosen, columns].to_numpy(np.float32))
-
-
 def _predict(
     model: keras.Model, config: RunConfig, data: Prepared, chosen: pd.Series, task: Task, labels: tuple[str, ...]
 ) -> pd.DataFrame:
-    answers = predict(model, _images(data, chosen, labels), config.preprocess.channels)
+    answers = predict(model, Images.of(data, chosen, labels), config.preprocess.channels)
     return predictions_table(data.manifest[chosen], answers, task, labels)
 
 
