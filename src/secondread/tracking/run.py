@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +69,16 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log named values in as few calls as MLflow allows; values that are not finite are left out."""
-        now = int(time.time() * 1000)
-        finite = [Metric(key, value, now, step) for key, value in metrics.items() if abs(value) < float("inf")]
-        for start in range(0, len(finite), _BATCH):
-            self.client.log_batch(self.id, metrics=finite[start : start + _BATCH])
+        self.log_points(points(metrics, step))
+
+    def log_points(self, found: Sequence[Metric], tags: Mapping[str, str] | None = None) -> None:
+        """Log values of any steps, and tags with the last of them, in as few calls as MLflow allows."""
+        told = [RunTag(key, value) for key, value in (tags or {}).items()]
+        batches = [found[start : start + _BATCH] for start in range(0, len(found), _BATCH)] or [[]]
+        for batch in batches[:-1]:
+            self.client.log_batch(self.id, metrics=batch)
+        if batches[-1] or told:
+            self.client.log_batch(self.id, metrics=batches[-1], tags=told)
 
     def log_epoch(self, values: Mapping[str, float], epoch: int) -> None:
         """Log an epoch's values, unless the process that was interrupted did so already."""
@@ -102,7 +108,13 @@ class Run:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags in one call."""
-        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.log_points([], tags)
+
+
+def points(metrics: Mapping[str, float], step: int) -> list[Metric]:
+    """Named values of one step, as of now; values that are not finite are left out."""
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, step) for key, value in metrics.items() if abs(value) < float("inf")]
 
 
 @contextmanager
@@ -134,14 +146,14 @@ def open_run(
     with lock_of("opening"):
         experiment_id = parent.experiment_id if parent else experiment_of(client, config.task, launcher)
         sweep(client, {experiment_id} | ({launcher.experiment_id} if launcher.experiment_id else set()))
-    identity = {"step": step, "task": config.task, "model": config.model.name, "config_digest": _digest(config)}
+    identity = {"step": step, "task": config.task, "model": config.model.name, "config_digest": digest_of(config)}
     identity |= dict(tags or {}) | ({"mlflow.parentRunId": parent.id} if parent else {})
     with held(client, launcher), interruptible():
         try:
             data = prepare()
         except BaseException as error:
             failed = client.create_run(experiment_id, tags=identity).info.run_id
-            _log_config(client, failed, config)
+            log_parameters(client, failed, config.flat())
             link(client, launcher, failed)
             end_with(client, failed, error)
             raise
@@ -151,9 +163,9 @@ def open_run(
             run, lock = _find_or_create(client, experiment_id, name, identity)
         try:
             link(client, launcher, run.id)
-            _log_config(client, run.id, config)
-            _log_git(client, run.id)
-            _log_data(client, run.id, data)
+            log_parameters(client, run.id, config.flat())
+            log_git(client, run.id)
+            log_data(client, run.id, data)
             yield run, data
         except BaseException as error:
             end_with(client, run.id, error)
@@ -207,7 +219,7 @@ def experiment_of(client: MlflowClient, task: str, launcher: Launcher) -> str:
     return str(found.experiment_id)
 
 
-def _digest(config: RunConfig) -> str:
+def digest_of(config: RunConfig) -> str:
     """Names the settings that change the result; where the work is done does not."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith("execution.")}
     return sha256_of(json.dumps(settings, sort_keys=True).encode())[:32]
@@ -217,42 +229,62 @@ def _find_or_create(
     client: MlflowClient, experiment_id: str, name: str, identity: Mapping[str, str]
 ) -> tuple[Run, FileLock]:
     """Continue the newest interrupted run of this identity, or create one; either way with its lock held."""
-    same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in ({**identity, **circumstances()}).items())
+    same = all_of({**identity, **circumstances()})
     continued = {"RUNNING", "KILLED"} | ({"FINISHED"} if "mlflow.parentRunId" in identity else set())
     for found in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
         if found.info.status in continued:
-            lock = lock_of(found.info.run_id)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise TrackingError(
-                    f"run {found.info.run_id} is doing exactly this work already; wait for it, or change a setting"
-                ) from None
-            client.update_run(found.info.run_id, "RUNNING")
-            if "error" in found.data.tags:
-                client.delete_tag(found.info.run_id, "error")
-            return _opened(client, found, resumed=True), lock
+            lock = hold(found.info.run_id)
+            reopen(client, found)
+            return opened(client, found, resumed=True), lock
     created = client.create_run(experiment_id, tags={**identity, **circumstances()}, run_name=name)
-    lock = lock_of(created.info.run_id)
-    lock.acquire()
-    return _opened(client, created, resumed=False), lock
+    return opened(client, created, resumed=False), hold(created.info.run_id)
 
 
-def _opened(client: MlflowClient, run: MlflowRun, *, resumed: bool) -> Run:
+def all_of(tags: Mapping[str, str]) -> str:
+    """What finds the runs with all of these tags."""
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+
+
+def hold(run_id: str, wait_s: float = 0) -> FileLock:
+    """Take the lock of a run that this process works on from now on.
+
+    Raises:
+        TrackingError: another process works on it.
+    """
+    lock = lock_of(run_id)
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise TrackingError(
+            f"run {run_id} is doing exactly this work already; wait for it, or change a setting"
+        ) from None
+    return lock
+
+
+def reopen(client: MlflowClient, found: MlflowRun) -> None:
+    """Let a run that ended go on; what ended it is forgotten."""
+    client.update_run(found.info.run_id, "RUNNING")
+    for tag in {"error", "pruned"} & found.data.tags.keys():
+        client.delete_tag(found.info.run_id, tag)
+
+
+def opened(client: MlflowClient, run: MlflowRun, *, resumed: bool) -> Run:
+    """A run with its folder."""
     folder = home() / "runs" / run.info.run_id
     folder.mkdir(parents=True, exist_ok=True)
     return Run(client, run.info.run_id, run.info.experiment_id, resumed, folder)
 
 
-def _log_config(client: MlflowClient, run_id: str, config: RunConfig) -> None:
-    """Log every setting once: MLflow refuses a parameter that it already holds with another text."""
+def log_parameters(client: MlflowClient, run_id: str, parameters: Mapping[str, object]) -> None:
+    """Log every parameter once: MLflow refuses one that it already holds with another text."""
     held = client.get_run(run_id).data.params
-    missing = [Param(key, str(value)) for key, value in config.flat().items() if key not in held]
+    missing = [Param(key, str(value)) for key, value in parameters.items() if key not in held]
     for start in range(0, len(missing), 100):
         client.log_batch(run_id, params=missing[start : start + 100])
 
 
-def _log_git(client: MlflowClient, run_id: str) -> None:
+def log_git(client: MlflowClient, run_id: str) -> None:
+    """Tell the state of the code."""
     state = git_state()
     tags = {"git.commit": state.commit, "git.dirty": str(state.dirty).lower()}
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -260,7 +292,8 @@ def _log_git(client: MlflowClient, run_id: str) -> None:
         client.log_text(run_id, state.diff, "git.diff")
 
 
-def _log_data(client: MlflowClient, run_id: str, data: Described) -> None:
+def log_data(client: MlflowClient, run_id: str, data: Described) -> None:
+    """Tell what the run learns from."""
     # The source is named by layout and digest only: a path below the root could identify a patient.
     dataset = MetaDataset(CodeDatasetSource(tags={}), name=data.name, digest=data.manifest_digest[:36])
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train")])])
