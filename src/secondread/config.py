@@ -1,7 +1,9 @@
 """Every setting of a run, typed and frozen, and the one mapping from YAML, flags and `-P` to it."""
 
+import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -241,7 +243,13 @@ def load_preset(name: str) -> dict[str, Any]:
         ConfigError: no preset has that name.
     """
     if name not in preset_names():
-        raise ConfigError(f"model={name}: there is no such preset{_nearest(name, preset_names())}")
+        raise ConfigError(f"model={name}: there is no such preset{nearest(name, preset_names())}")
+    return copy.deepcopy(_read_preset(name))
+
+
+@cache
+def _read_preset(name: str) -> dict[str, Any]:
+    """Parse a preset once: a search checks thousands of configurations before it begins."""
     loaded: dict[str, Any] = yaml.safe_load((_PRESETS / f"{name}.yaml").read_text())
     return loaded
 
@@ -256,6 +264,11 @@ def setting_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Itera
             yield prefix + key, description, "" if field.is_required() else _typed(field.default)
         else:
             yield from setting_names(nested, f"{prefix}{key}.")
+
+
+def dotted(settings: Mapping[str, object]) -> dict[str, Any]:
+    """Give settings, nested, dotted or abbreviated, by their dotted names."""
+    return dict(_flatten(_nest(settings)))
 
 
 def _typed(value: object) -> str:
@@ -285,7 +298,7 @@ def _refuse_unknown(given: Mapping[str, Any], model: type[BaseModel], prefix: st
         name = f"{prefix}{key}"
         if key not in model.model_fields:
             whole = next((leaf for leaf, _ in _flatten({name: value})), name)
-            raise ConfigError(f"{whole}: unknown setting{_nearest(whole, _known_names())}")
+            raise ConfigError(f"{whole}: unknown setting{nearest(whole, _known_names())}")
         nested = _nested_model(model.model_fields[key].annotation)
         if nested is None or (value is None and model.model_fields[key].default is None):
             continue
@@ -301,7 +314,8 @@ def _known_names() -> list[str]:
     return [*ABBREVIATIONS, *names, *groups]
 
 
-def _nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was meant, as the end of a sentence; all of them where none is near."""
     known = list(known)
     leaves = {candidate.rsplit(".", 1)[-1]: candidate for candidate in known}
     close = difflib.get_close_matches(name, known, 1, 0.6) or [

@@ -1,5 +1,6 @@
 """What is looked for: the labels in fixed order and the kind of image. A task is one YAML file in `tasks/`."""
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -81,4 +82,9 @@ def load_task(name: str) -> Task:
     """
     if name not in task_names():
         raise ConfigError(f"task={name}: there is no such task; use one of {', '.join(task_names())}")
+    return _read(name)
+
+
+@cache
+def _read(name: str) -> Task:
     return Task.model_validate(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text()))
