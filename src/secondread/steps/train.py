@@ -57,16 +57,19 @@ class _Outcome:
     studies: Studies | None
 
 
-def train(config: RunConfig) -> str:
+def train(config: RunConfig, step: str = "train", parent: Run | None = None) -> str:
     """Train as configured; a run that was interrupted is continued.
 
+    Args:
+        step: what the run is called, `train` where a user asked for it.
+        parent: the run that this one is part of.
     Returns:
         the run's id.
     Raises:
         SecondReadError: the images or the configuration cannot be used.
     """
     task = load_task(config.task)
-    with open_run("train", config, lambda: _audited(config)) as (run, data):
+    with open_run(step, config, lambda: _audited(config), parent=parent) as (run, data):
         print(f"{'continuing' if run.resumed else 'opened'} run {run.id}", flush=True)
         labels = answered_labels(task, config, data.manifest)
         log_images(run, data, task)
