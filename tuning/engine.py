@@ -78,6 +78,13 @@ class Engine(Protocol):
             None when there is no more to try; what others work on may still be running.
         """
 
+    def enqueue(self, sampled: Mapping[str, int | float | str]) -> bool:
+        """Let a point be tried next; what of it does not fit the space is drawn.
+
+        Returns:
+            false when nothing of it fits, or it was enqueued or tried before.
+        """
+
     def report(self, trial: Trial, step: int, value: float) -> bool:
         """Remember a value on the way, told again after a takeover; true when the trial should stop."""
 
