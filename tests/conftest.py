@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from postgres_server import PostgresServer, binaries
 
 from secondread.data.phantom.write import write_phantom
 from secondread.tasks import load_task
@@ -96,6 +97,17 @@ def tracked(workplace: Path, empty_database: Path) -> "MlflowClient":
 
     shutil.copy(empty_database, workplace / "mlflow.db")
     return MlflowClient()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real Postgres; whoever stops it starts it again."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("postgres is absent; on Debian: deploy/install_postgres")
+    server = PostgresServer(programs)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, RDBStorage
@@ -414,6 +413,9 @@ def importances(engine: OptunaEngine) -> dict[str, float]:
 
 
 def _shares(engine: OptunaEngine, records: list[Record], names: set[str]) -> dict[str, float]:
+    # scikit-learn, which no worker needs: two thirds of what this module would take to load.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     study = optuna.create_study(directions=engine.study().directions)
     study.add_trials([each for each in engine.finished() if each.number in {record.trial.number for record in records}])
     evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)

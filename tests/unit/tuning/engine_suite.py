@@ -1,0 +1,217 @@
+"""What every engine's tests share: spaces, objectives without training, and processes that search."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tuning.engine import Engine, Outcome, Status, Trial
+from tuning.plan import Plan
+from tuning.settings import SearchSettings
+from tuning.space import Parameter, Sampled, SearchSpace
+
+MIXED = SearchSpace(
+    "mixed",
+    "every kind of parameter",
+    ("pneumonia",),
+    (
+        Parameter("model.name", choices={"small": "compact_resnet", "large": "resnet50"}),
+        Parameter("train.learning_rate", 1e-4, 1e-1, log=True),
+        Parameter("preprocess.size", 32, 100, step=32),  # 32, 64 and 96
+        Parameter("train.batch_size", 8, 64, log=True),
+        Parameter("augment.zoom", 0.0, 0.5, step=0.2),  # 0, 0.2 and 0.4
+        Parameter("augment.rotation", 0.0, 10.0),
+        Parameter("train.frozen_epochs", 1, 3, when={"model.name": ("large",)}),
+    ),
+)
+SIX_POINTS = SearchSpace(
+    "six",
+    "four points of large, two of small",
+    ("pneumonia",),
+    (
+        Parameter("model.name", choices={"small": 1, "large": 2}),
+        Parameter("train.epochs", 1, 2),
+        Parameter("train.frozen_epochs", 1, 2, when={"model.name": ("large",)}),
+    ),
+)
+SPACES = {space.name: space for space in (MIXED, SIX_POINTS)}
+
+
+def plan_of(folder: Path, space: SearchSpace = MIXED, **settings: object) -> Plan:
+    """A search whose key is its folder's name."""
+    return Plan(
+        key=folder.name,
+        name="a search",
+        task="pneumonia",
+        base={},
+        space=space,
+        settings=SearchSettings.model_validate(settings),
+        folder=folder,
+        run_id="none",
+        experiment_id="none",
+    )
+
+
+def open_engine(plan: Plan) -> Engine:
+    """The engine that a plan names."""
+    if plan.settings.engine == "optuna":
+        from tuning.with_optuna import OptunaEngine  # each is loaded only where it is tested
+
+        return OptunaEngine(plan)
+    raise NotImplementedError(plan.settings.engine)
+
+
+@contextmanager
+def opened(plan: Plan) -> Iterator[Engine]:
+    """An engine that is closed at the end."""
+    engine = open_engine(plan)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def value_of(sampled: Sampled) -> float:
+    """What a training would be measured with: the larger network and the smaller rotation are better."""
+    return float(sampled["model.name"] == "large") - 0.01 * float(sampled.get("augment.rotation", 0))
+
+
+def done(sampled: Sampled) -> Outcome:
+    """How its training would end."""
+    return Outcome(Status.FINISHED, (value_of(sampled),))
+
+
+def search(engine: Engine, worker: str, trials: int) -> list[Trial]:
+    """Try until there is no more to try."""
+    tried: list[Trial] = []
+    while trial := engine.ask(worker, trials):
+        assert engine.tell(trial, done(trial.sampled))
+        tried.append(trial)
+    return tried
+
+
+def in_order(plan: Plan) -> list[dict[str, Any]]:
+    """Number, sample and status of each trial so far."""
+    with opened(plan) as engine:
+        return [
+            {"number": each.trial.number, "sampled": each.trial.sampled, "status": each.outcome.status}
+            for each in engine.records()
+        ]
+
+
+def is_a_point(space: SearchSpace, sampled: Sampled) -> bool:
+    """Whether a sample is one that the space knows: all that is active and nothing else, within bounds, on steps."""
+    active = [parameter for parameter in space.parameters if space.active(parameter, sampled)]
+    return {parameter.name for parameter in active} == set(sampled) and all(
+        _is_a_value(parameter, sampled[parameter.name]) for parameter in active
+    )
+
+
+def _is_a_value(parameter: Parameter, value: int | float | str) -> bool:
+    if parameter.kind == "choice":
+        return value in parameter.choices
+    assert parameter.low is not None
+    assert parameter.high is not None
+    if not isinstance(value, int if parameter.kind == "int" else float):
+        return False
+    steps = (value - parameter.low) / (parameter.step or 1)
+    on_a_step = (parameter.kind == "float" and not parameter.step) or abs(steps - round(steps)) < 1e-9
+    return parameter.low <= value <= parameter.high and on_a_step
+
+
+class Searcher:
+    """Another process that searches; what it does is a line on its output each.
+
+    Args:
+        does: `finish`: trials until there are none; `hang`: ask for one, report its first epoch, and wait for `go` on
+            the input before it tells.
+        slowness: seconds that a trial takes.
+    """
+
+    def __init__(self, plan: Plan, does: str, *, worker: str = "other", trials: int = 10, slowness: float = 0) -> None:
+        order = {
+            "folder": str(plan.folder),
+            "space": plan.space.name,
+            "settings": plan.settings.model_dump(mode="json"),
+            "does": does,
+            "worker": worker,
+            "trials": trials,
+            "slowness": slowness,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def said(self) -> dict[str, Any]:
+        """The next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"ended with {self.process.wait()}"
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def go(self) -> None:
+        """Let it tell."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def rest(self) -> list[dict[str, Any]]:
+        """All further lines, once it has ended well."""
+        assert self.process.stdout is not None
+        lines = [json.loads(line) for line in self.process.stdout]
+        assert self.process.wait() == 0
+        return lines
+
+    def __enter__(self) -> "Searcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def _say(**what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def _finish(engine: Engine, order: Mapping[str, Any]) -> None:
+    while trial := engine.ask(order["worker"], order["trials"]):
+        time.sleep(order["slowness"])
+        told = engine.tell(trial, done(trial.sampled))
+        _say(number=trial.number, sampled=dict(trial.sampled), taken_over=trial.taken_over, told=told)
+
+
+def _hang(engine: Engine, order: Mapping[str, Any]) -> None:
+    trial = engine.ask(order["worker"], order["trials"])
+    assert trial is not None
+    engine.report(trial, 0, 0.5)
+    _say(number=trial.number, sampled=dict(trial.sampled), taken_over=trial.taken_over)
+    sys.stdin.readline()
+    _say(stop=engine.report(trial, 1, 0.6), told=engine.tell(trial, done(trial.sampled)))
+
+
+def main() -> None:
+    """Search as the order on the input says."""
+    order = json.loads(sys.stdin.readline())
+    plan = plan_of(Path(order["folder"]), SPACES[order["space"]], **order["settings"])
+    with opened(plan) as engine:
+        {"finish": _finish, "hang": _hang}[order["does"]](engine, order)
+
+
+if __name__ == "__main__":
+    main()
