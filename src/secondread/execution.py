@@ -1,4 +1,4 @@
-"""Processes here: an ordered parallel map with a progress bar, and children that end with their parent."""
+"""Processes and threads here: ordered parallel maps, and children that end with their parent."""
 
 import ctypes
 import multiprocessing
@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -49,6 +49,20 @@ def map_in_processes(
     """
     workers = min(workers or core_count(), max(1, len(items)))
     yield from tqdm(_results(function, items, workers), total=len(items), desc=description, mininterval=refresh_s())
+
+
+def map_ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Apply `function` to every item, in order: to the next one in a thread, while the caller works on the last."""
+    if len(items) < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(function, items[0])
+        for item in items[1:]:
+            result = ahead.result()
+            ahead = thread.submit(function, item)
+            yield result
+        yield ahead.result()
 
 
 def _results(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -1,6 +1,10 @@
 """What `mlflow models serve` runs: files in, one answer an image out. MLflow logs this file as the model's code."""
 
 import base64
+import binascii
+import contextlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from secondread.bundle import ModelBundle, load_bundle
 from secondread.errors import BundleError, ImageRejected, OutOfScope
+from secondread.execution import map_ahead
 from secondread.imaging.decoder_pool import DecoderPool, Patience
 from secondread.imaging.picture import UInt8Image
 
@@ -46,10 +51,11 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         """
         points = self._points((params or {}).get("operating_point", "balanced"))
         images = list(model_input["image"])
-        patience = Patience()
+        parts = [images[start : start + _MICRO_BATCH] for start in range(0, len(images), _MICRO_BATCH)]
         answers: list[Answer] = []
-        for start in range(0, len(images), _MICRO_BATCH):
-            answers += self._answer(images[start : start + _MICRO_BATCH], points, patience)
+        # The network leaves a core half idle: the next files are decoded meanwhile.
+        for found in map_ahead(partial(self._found, Patience()), parts):
+            answers += self._answer(found, points)
         return answers
 
     def _points(self, name: str) -> dict[str, Any]:
@@ -58,31 +64,32 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         except BundleError as unknown:
             raise _BadRequest(str(unknown)) from None
 
-    def _answer(self, images: list[object], points: dict[str, Any], patience: Patience) -> list[Answer]:
-        found = [self._pixels(image, patience) for image in images]
-        pixels = [each for each in found if not isinstance(each, ImageRejected)]
-        scores = iter(self._bundle.answer(np.stack(pixels)) if pixels else ())
-        return [
-            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(each, next(scores), points)
-            for each in found
-        ]
+    def _found(self, patience: Patience, images: Sequence[object]) -> list[UInt8Image | ImageRejected]:
+        """Each file's model input, or why it gets no probability."""
+        return [self._pixels(image, patience) for image in images]
 
     def _pixels(self, image: object, patience: Patience) -> UInt8Image | ImageRejected:
-        """Model input, or why there is none."""
         try:
-            return self._decoders.pixels(_file_bytes(image), patience)
+            pixels = self._decoders.pixels(_file_bytes(image), patience)
         except ImageRejected as rejected:
             return rejected
+        if self._bundle.holds(pixels):
+            return pixels
+        return OutOfScope("appearance", "the picture does not look like those that the model learned from")
+
+    def _answer(self, found: Sequence[UInt8Image | ImageRejected], points: dict[str, Any]) -> list[Answer]:
+        pixels = [each for each in found if not isinstance(each, ImageRejected)]
+        scores = iter(self._bundle.answer(self._bundle.description.preprocess.stack(pixels)) if pixels else ())
+        return [
+            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(next(scores), points)
+            for each in found
+        ]
 
     def _put_aside(self, rejected: ImageRejected) -> Answer:
         status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
         return {"status": status, "reason": rejected.reason} | self._about_labels({}, {})
 
-    def _scored(self, pixels: UInt8Image, scores: Any, points: dict[str, Any]) -> Answer:
-        if not self._bundle.holds(pixels):
-            return self._put_aside(
-                OutOfScope("appearance", "the picture does not look like those that the model learned from")
-            )
+    def _scored(self, scores: Any, points: dict[str, Any]) -> Answer:
         if not np.isfinite(scores).all():
             return self._put_aside(ImageRejected("not_finite", "the model found no number for this image"))
         probability = {
@@ -139,10 +146,10 @@ def _file_bytes(image: object) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, str):
-        try:
+        with contextlib.suppress(ValueError):
+            return binascii.a2b_base64(image, strict_mode=True)
+        with contextlib.suppress(ValueError):
             return base64.b64decode("".join(image.split()), validate=True)
-        except ValueError:
-            pass
     raise ImageRejected("base64", "the image is not the base64 text of a file")
 
 

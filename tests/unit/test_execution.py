@@ -1,9 +1,10 @@
-"""An ordered map over processes, and children that do not outlive their parent."""
+"""Ordered maps over processes and a thread, and children that do not outlive their parent."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from secondread.errors import ImageRejected
-from secondread.execution import core_count, map_in_processes
+from secondread.execution import core_count, map_ahead, map_in_processes
 
 PARENT = """
 import subprocess, sys, time
@@ -119,3 +120,28 @@ def is_running(process: int) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_a_map_ahead_keeps_the_order(count: int) -> None:
+    assert list(map_ahead(square_late, range(count))) == [number**2 for number in range(count)]
+
+
+def test_the_next_item_is_worked_on_while_the_caller_works_on_the_last() -> None:
+    begun = [threading.Event() for _ in range(4)]
+
+    def begin(number: int) -> int:
+        begun[number].set()
+        return number
+
+    for number in map_ahead(begin, range(3)):
+        if number < 2:
+            assert begun[number + 1].wait(10)
+        assert not (number == 0 and begun[2].is_set())  # no further ahead than one
+
+
+def test_an_error_ahead_reaches_the_caller_in_its_turn() -> None:
+    results = map_ahead(lambda number: 1 // number, [1, 0])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

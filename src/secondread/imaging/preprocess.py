@@ -1,6 +1,7 @@
 """The one function that training and serving call: a file's bytes become model input."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
@@ -100,6 +101,15 @@ class Preprocess(BaseModel):
     def expand(self, stored: UInt8Image) -> UInt8Image:
         """Repeat what `stored` dropped: a view of shape (..., channels)."""
         return np.broadcast_to(stored, (*stored.shape[:-1], self.channels)) if self.repeats else stored
+
+    def stack(self, images: Sequence[UInt8Image]) -> UInt8Image:
+        """Put model inputs together: shape (n, size, size, channels)."""
+        stored = np.stack([self.stored(image) for image in images])
+        if not self.repeats:
+            return stored
+        # numpy would copy a repeated channel number by number.
+        stacked: UInt8Image = cv2.merge([stored.reshape(-1, self.size)] * self.channels)
+        return stacked.reshape(*stored.shape[:-1], self.channels)
 
     def way(self, data: bytes) -> list[tuple[str, NDArray[Any]]]:
         """Every stage between the file and the model, named, for a figure.

@@ -141,6 +141,15 @@ def test_what_is_stored_expands_to_what_it_was(stored: NDArray[np.uint8], channe
     assert np.array_equal(preprocess.expand(preprocess.stored(expanded)), expanded)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_stack_holds_what_its_images_are(channels: int) -> None:
+    preprocess = display(channels=channels)
+    images = [preprocess.pixels(png(picture)) for picture in (GRADIENT, GRADIENT.T, GRADIENT[::-1])]
+    np.testing.assert_array_equal(preprocess.stack(images), np.stack(images))
+    windowed = hounsfield().pixels(ct(GRADIENT))
+    np.testing.assert_array_equal(hounsfield().stack([windowed, windowed]), np.stack([windowed, windowed]))
+
+
 def test_an_x_ray_is_the_same_as_dicom_and_as_a_picture() -> None:
     assert np.array_equal(display().pixels(xray(GRADIENT)), display().pixels(png(GRADIENT)))
 

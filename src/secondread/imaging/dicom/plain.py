@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from struct import Struct
 
-_LITTLE_ENDIAN = {b"1.2.840.10008.1.2": False, b"1.2.840.10008.1.2.1": True}  # and whether value types are explicit
+LITTLE_ENDIAN = {b"1.2.840.10008.1.2": False, b"1.2.840.10008.1.2.1": True}  # and whether value types are explicit
 _MOST_BYTES = 8 << 20  # of a file: 4 megapixels of 16 bits
 _MOST_OTHER_BYTES = 1 << 16  # beside the pixels: pydicom takes a tenth of a second for 8,000 elements or 30,000 values
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+LONG_LENGTHS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SEQUENCE = b"SQ"
 _UNDEFINED = 0xFFFFFFFF
-_TRANSFER_SYNTAX = (0x0002, 0x0010)
+TRANSFER_SYNTAX = (0x0002, 0x0010)
 _PIXELS = (0x7FE0, 0x0010)
 _ITEM_GROUP = 0xFFFE
 _IMPLICIT = Struct("<HHI")  # group, element, length
@@ -29,12 +29,12 @@ def is_plain_dicom(data: bytes) -> bool:
     syntaxes = [
         data[start:end].rstrip(b"\0 ")
         for tag, start, end in _elements(data[:meta_end], 132, True)
-        if tag == _TRANSFER_SYNTAX
+        if tag == TRANSFER_SYNTAX
     ]
-    if len(syntaxes) != 1 or syntaxes[0] not in _LITTLE_ENDIAN:
+    if len(syntaxes) != 1 or syntaxes[0] not in LITTLE_ENDIAN:
         return False
     others, end = 0, meta_end
-    for tag, start, stop in _elements(data, meta_end, _LITTLE_ENDIAN[syntaxes[0]]):
+    for tag, start, stop in _elements(data, meta_end, LITTLE_ENDIAN[syntaxes[0]]):
         others, end = others + start - end + (0 if tag == _PIXELS else stop - start), stop
         if others > _MOST_OTHER_BYTES:
             return False
@@ -49,7 +49,7 @@ def _elements(data: bytes, position: int, explicit: bool) -> Iterator[tuple[tupl
         enters = group == _ITEM_GROUP
         if explicit and not enters:
             kind, length = _EXPLICIT.unpack_from(data, position + 4)
-            if kind in _LONG:
+            if kind in LONG_LENGTHS:
                 start, length = position + 12, int.from_bytes(data[position + 8 : position + 12], "little")
             enters = kind == _SEQUENCE
         elif not enters:

@@ -2,7 +2,8 @@
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from pydicom.encaps import get_frame
 
 from secondread.errors import ImageRejected, OutOfScope
 from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
+from secondread.imaging.dicom.lean import Elements, read_lean
 from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.dicom.scope import check_scope
 from secondread.imaging.dicom.values import to_display, to_hounsfield
@@ -102,18 +104,29 @@ def read_dicom(data: bytes, modalities: Sequence[str] = _MODALITIES, scope: Head
             `transfer_syntax`, `codestream`, `truncated`, `scans`, `decode`, `rescale`, `window` or `lut`.
         OutOfScope: a rule of `dicom.scope`, or `constant`.
     """
-    return _guarded(lambda data: _read_dicom(data, modalities, scope), data)
+    lean = read_lean(data)
+    if lean is None:
+        return _guarded(lambda data: _read_dicom(data, modalities, scope), data)
+    with np.errstate(all="ignore"), _discreet():
+        check_scope(lean.elements, modalities, scope)
+        _check_attributes(lean.elements)
+        return _picture(lean.elements, lean.stored)
 
 
 def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
-    """Damaged files make pydicom raise anything, with the file's values in the text: say only that it is damaged."""
-    with leniently():
-        try:
-            return read(data)
-        except ImageRejected:
-            raise
-        except Exception:
-            raise ImageRejected("dicom", "the DICOM file is damaged") from None
+    with leniently(), _discreet():
+        return read(data)
+
+
+@contextmanager
+def _discreet() -> Iterator[None]:
+    """Damaged files make a reader raise anything, with the file's values in the text: say only that it is damaged."""
+    try:
+        yield
+    except ImageRejected:
+        raise
+    except Exception:
+        raise ImageRejected("dicom", "the DICOM file is damaged") from None
 
 
 def _read_header(data: bytes) -> Header:
@@ -127,7 +140,7 @@ def _read_header(data: bytes) -> Header:
     return Header(patient_id, study_uid, series_uid, sop_uid, modality, sex, age, _order(dcm))
 
 
-def _text(dcm: Dataset, keyword: str) -> str:
+def _text(dcm: Dataset | Elements, keyword: str) -> str:
     return str(dcm.get(keyword) or "").strip()
 
 
@@ -144,9 +157,13 @@ def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> P
     _refuse_deflate_bomb(data)
     dcm = dcmread(BytesIO(data))
     check_scope(dcm, modalities, scope)
-    modality = _text(dcm, "Modality")
     _check_attributes(dcm)
-    stored = _decode(dcm)
+    return _picture(dcm, _decode(dcm))
+
+
+def _picture(dcm: Dataset | Elements, stored: NDArray[Any]) -> Picture:
+    """What stored values of a file mean."""
+    modality = _text(dcm, "Modality")
     padding = _padding(dcm, stored)
     shown = stored if padding is None else stored[~padding]
     if shown.size == 0 or shown.min() == shown.max():
@@ -169,12 +186,12 @@ def _refuse_deflate_bomb(data: bytes) -> None:
         raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
 
 
-def _check_attributes(dcm: Dataset) -> None:
+def _check_attributes(dcm: Dataset | Elements) -> None:
     if dcm.get("SamplesPerPixel") != 1 or dcm.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageRejected("photometric", "only images of one gray channel (MONOCHROME1 or MONOCHROME2) are read")
     if int(dcm.get("NumberOfFrames") or 1) != 1:
         raise ImageRejected("frames", "the file holds several frames; one image a file is read")
-    if dcm.BitsAllocated not in (8, 16) or "PixelData" not in dcm:
+    if dcm.BitsAllocated not in (8, 16) or (isinstance(dcm, Dataset) and "PixelData" not in dcm):
         raise ImageRejected("bits", "only integer pixels of 8 or 16 bits are read")
     check_size(dcm.Rows, dcm.Columns)
 
@@ -194,7 +211,7 @@ def _decode(dcm: Dataset) -> NDArray[Any]:
     return stored
 
 
-def _padding(dcm: Dataset, stored: NDArray[Any]) -> Mask | None:
+def _padding(dcm: Dataset | Elements, stored: NDArray[Any]) -> Mask | None:
     """Source: DICOM PS3.3 C.7.5.1.1.2 (a value, or a range of values, that fills up the image)."""
     value = dcm.get("PixelPaddingValue")
     if value is None:

@@ -7,6 +7,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from secondread.errors import ImageRejected, OutOfScope
+from secondread.imaging.dicom.lean import Elements
 from secondread.tasks import HeaderScope
 
 # PS3.16 Annex L and what scanners write beside it; a word that is not among them names no known part.
@@ -23,7 +24,7 @@ _BODY_PARTS = """
 _LEAST_AXIAL = 0.7  # cosine between the slice's normal and the body's long axis: a gantry tilts by at most 30 degrees
 
 
-def check_scope(dcm: Dataset, modalities: Sequence[str], scope: HeaderScope) -> None:
+def check_scope(dcm: Dataset | Elements, modalities: Sequence[str], scope: HeaderScope) -> None:
     """Refuse an image of another kind by what its header says of it.
 
     Args:
@@ -54,7 +55,7 @@ def _is_another_part(said: Sequence[str], accepted: Sequence[str]) -> bool:
     return words.isdisjoint(accepted) and not words.isdisjoint(_BODY_PARTS.split())
 
 
-def _is_not_axial(dcm: Dataset) -> bool:
+def _is_not_axial(dcm: Dataset | Elements) -> bool:
     """Source: DICOM PS3.3 C.7.6.2.1.1 (direction cosines of row and column; their cross product is the normal)."""
     directions = np.asarray(dcm.get("ImageOrientationPatient") or (), np.float64)
     if directions.shape != (6,):
@@ -64,7 +65,7 @@ def _is_not_axial(dcm: Dataset) -> bool:
     return length > 0 and abs(float(normal[2])) < _LEAST_AXIAL * length
 
 
-def _words(dcm: Dataset, keyword: str) -> list[str]:
+def _words(dcm: Dataset | Elements, keyword: str) -> list[str]:
     """The values of an element in capitals, without empty ones; of one word also without what divides its parts."""
     value = dcm.get(keyword)
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]

@@ -1,15 +1,16 @@
 """What stored numbers mean: the modality's unit, then how bright they are shown."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from secondread.config import Window
 from secondread.errors import ImageRejected
+from secondread.imaging.dicom.lean import Elements
 from secondread.imaging.picture import HounsfieldImage, UInt8Image
 from secondread.imaging.window import apply_window
 
@@ -20,7 +21,7 @@ _STEEPEST_SLOPE = 100.0
 _LINE = "RescaleSlope (0028,1053) and RescaleIntercept (0028,1052)"
 
 
-def to_hounsfield(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> HounsfieldImage:
+def to_hounsfield(stored: _Stored, extent: tuple[int, int], dcm: Dataset | Elements) -> HounsfieldImage:
     """Rescale a CT image to Hounsfield units.
 
     Args:
@@ -49,7 +50,7 @@ def to_hounsfield(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> Hou
     return (stored * slope + intercept).astype(np.float32)
 
 
-def to_display(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> UInt8Image:
+def to_display(stored: _Stored, extent: tuple[int, int], dcm: Dataset | Elements) -> UInt8Image:
     """Show an X-ray as its file asks: modality LUT, then VOI, then inversion if it is MONOCHROME1.
 
     Args:
@@ -70,7 +71,7 @@ def to_display(stored: _Stored, extent: tuple[int, int], dcm: Dataset) -> UInt8I
     return table.take(stored.astype(np.int32) - lowest, mode="clip")
 
 
-def _is_wrapped(dcm: Dataset, slope: float, intercept: float) -> bool:
+def _is_wrapped(dcm: Dataset | Elements, slope: float, intercept: float) -> bool:
     """RSNA 2019 has 12-bit files that lost their sign: air, below zero, came round to the top of the range.
 
     Source: the files themselves; a CT image of 12 unsigned bits without an offset has no way to hold air.
@@ -78,7 +79,7 @@ def _is_wrapped(dcm: Dataset, slope: float, intercept: float) -> bool:
     return dcm.BitsStored == 12 and dcm.PixelRepresentation == 0 and slope == 1 and intercept > -100
 
 
-def _rescale(dcm: Dataset) -> tuple[float, float] | None:
+def _rescale(dcm: Dataset | Elements) -> tuple[float, float] | None:
     """Slope and intercept, or None where the file gives neither."""
     slope, intercept = _given(dcm, "RescaleSlope"), _given(dcm, "RescaleIntercept")
     if slope is None and intercept is None:
@@ -89,14 +90,14 @@ def _rescale(dcm: Dataset) -> tuple[float, float] | None:
     return line
 
 
-def _modality(numbers: _Numbers, dcm: Dataset) -> _Numbers:
+def _modality(numbers: _Numbers, dcm: Dataset | Elements) -> _Numbers:
     if "ModalityLUTSequence" in dcm:
         return _look_up(numbers, dcm.ModalityLUTSequence[0], dcm)
     slope, intercept = _rescale(dcm) or (1.0, 0.0)
     return numbers * slope + intercept
 
 
-def _voi(numbers: _Numbers, dcm: Dataset) -> _Numbers:
+def _voi(numbers: _Numbers, dcm: Dataset | Elements) -> _Numbers:
     """Share of full brightness, 0 to 1: by the first VOI LUT, else the first window, else from darkest to brightest."""
     if dcm.get("VOILUTSequence"):
         lut = dcm.VOILUTSequence[0]
@@ -125,7 +126,7 @@ def _windowed(numbers: _Numbers, center: float, width: float, function: str | No
     return apply_window(numbers, Window(center=center, width=width)).astype(np.float64)
 
 
-def _look_up(numbers: _Numbers, lut: Dataset, dcm: Dataset) -> _Numbers:
+def _look_up(numbers: _Numbers, lut: Dataset, dcm: Dataset | Elements) -> _Numbers:
     """Source: DICOM PS3.3 C.11.1.1 (LUT Descriptor: entries, first value mapped, bits an entry)."""
     if not lut.get("LUTData"):
         raise ImageRejected("lut", "LUTData (0028,3006) is empty")
@@ -142,7 +143,7 @@ def _lut_entries(entries: Any, count: int, little_endian: bool) -> NDArray[Any]:
     return np.frombuffer(entries, "<u2" if little_endian else ">u2")
 
 
-def _given(dcm: Dataset, keyword: str) -> Any:
+def _given(dcm: Dataset | Elements, keyword: str) -> Any:
     """The value, or None where the element is absent or empty."""
     value = dcm.get(keyword)
     return None if value == "" else value
@@ -150,7 +151,7 @@ def _given(dcm: Dataset, keyword: str) -> Any:
 
 def _first(value: Any) -> float:
     """A DICOM window may list alternatives; the first is the one to show."""
-    return _number(value[0] if isinstance(value, MultiValue) and value else value)
+    return _number(value[0] if isinstance(value, Sequence) and not isinstance(value, str) and value else value)
 
 
 def _number(value: Any) -> float:

@@ -1,0 +1,197 @@
+"""Read the few elements that say what a common file's pixels mean, a tenth of the work of reading all of them.
+
+Whatever is not plainly as the standard says is left to pydicom: what is read here is what pydicom would read.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from struct import Struct
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secondread.imaging.dicom.plain import LITTLE_ENDIAN, LONG_LENGTHS, TRANSFER_SYNTAX
+
+_SHORT_LENGTHS = frozenset((b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO")) | frozenset(
+    (b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+)
+_META = 132  # where the file meta information begins, behind preamble and `DICM`
+_EXPLICIT = Struct("<HH2sH")  # group, element, kind of value, length
+_IMPLICIT = Struct("<HHI")  # group, element, length
+_LENGTH = Struct("<I")
+_UNDEFINED = 0xFFFFFFFF
+_ITEM_GROUP = 0xFFFE
+_FIRST_GROUP = 0x0008  # of a data set
+_MOST_ELEMENTS = 2000
+_CHARACTER_SET = (0x0008, 0x0005)
+_CHARACTER_SETS = (b"", b"ISO_IR 6", b"ISO_IR 100", b"ISO_IR 192")  # pydicom looks up the others
+_PIXELS = (0x7FE0, 0x0010)
+_LEFT_TO_PYDICOM = {
+    (0x0028, 0x3000),  # Modality LUT Sequence
+    (0x0028, 0x3010),  # VOI LUT Sequence
+    (0x7FE0, 0x0001),  # Extended Offset Table
+    (0x7FE0, 0x0008),  # Float Pixel Data
+    (0x7FE0, 0x0009),  # Double Float Pixel Data
+}
+_DECIMAL = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NEEDED = ("BitsAllocated", "BitsStored", "Columns", "PixelRepresentation", "Rows", "SamplesPerPixel")
+
+
+class Elements(dict[str, Any]):
+    """Values by keyword, asked for as those of pydicom's `Dataset` are."""
+
+    def __getattr__(self, keyword: str) -> Any:
+        try:
+            return self[keyword]
+        except KeyError:
+            raise AttributeError(keyword) from None
+
+
+class LeanFile(NamedTuple):
+    """What a file says of its pixels, and the stored values themselves, shape (rows, columns), read-only."""
+
+    elements: Elements
+    stored: NDArray[Any]
+
+
+class _Irregular(Exception):
+    """The file needs pydicom."""
+
+
+def read_lean(data: bytes) -> LeanFile | None:
+    """Read an uncompressed gray image of 8 or 16 bits.
+
+    Args:
+        data: begins with the preamble and `DICM`.
+    Returns:
+        None where something about the file needs a closer look; that says nothing against it.
+    Source: DICOM PS3.5 6.2 (value representations), 7.1 (elements), 8.1.1 (bits); PS3.10 7.1.
+    """
+    try:
+        meta_end = _META + 12 + int.from_bytes(data[_META + 8 : _META + 12], "little")
+        explicit = _is_explicit(data, meta_end)
+        elements, pixels = Elements(), b""
+        for tag, kind, start, end in _values(data, meta_end, len(data), explicit):
+            if tag == _PIXELS:
+                pixels = data[start:end]
+            elif tag in _READERS:
+                keyword, kinds, read = _READERS[tag]
+                if kind not in kinds if explicit else len(kinds) > 1:
+                    return None
+                elements[keyword] = read(data[start:end], kind)
+            elif tag in _LEFT_TO_PYDICOM or (
+                tag == _CHARACTER_SET and data[start:end].rstrip(b"\0 ") not in _CHARACTER_SETS
+            ):
+                return None
+        return LeanFile(elements, _stored(elements, pixels))
+    except _Irregular:
+        return None
+
+
+def _is_explicit(data: bytes, meta_end: int) -> bool:
+    """Whether each value's kind is written beside it, as the transfer syntax says."""
+    if meta_end > len(data):
+        raise _Irregular
+    said = [data[start:end] for tag, _, start, end in _values(data, _META, meta_end, True) if tag == TRANSFER_SYNTAX]
+    syntax = said[0].rstrip(b"\0 ") if said else b""
+    # pydicom takes two capitals in the first element for a kind of value, whatever the syntax says.
+    if syntax not in LITTLE_ENDIAN or (data[meta_end + 4 : meta_end + 6].isupper() and not LITTLE_ENDIAN[syntax]):
+        raise _Irregular
+    return LITTLE_ENDIAN[syntax]
+
+
+def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[tuple[tuple[int, int], bytes, int, int]]:
+    """Yield tag, kind, start and end of each value; sequences are passed over."""
+    is_meta, last, count = position == _META, (0, 0), 0
+    while position < stop:
+        count += 1
+        if count > _MOST_ELEMENTS or position + 8 > stop:
+            raise _Irregular
+        if explicit:
+            group, element, kind, length = _EXPLICIT.unpack_from(data, position)
+            position += 8
+            if kind in LONG_LENGTHS:
+                if position + 4 > stop:
+                    raise _Irregular
+                [length] = _LENGTH.unpack_from(data, position)
+                position += 4
+            elif kind not in _SHORT_LENGTHS:
+                raise _Irregular
+        else:
+            group, element, length = _IMPLICIT.unpack_from(data, position)
+            kind, position = b"", position + 8
+        tag, end = (group, element), position + length
+        belongs = group == 2 if is_meta else _FIRST_GROUP <= group != _ITEM_GROUP
+        if not belongs or tag <= last or length == _UNDEFINED or end > stop:
+            raise _Irregular
+        yield tag, kind, position, end
+        position, last = end, tag
+
+
+def _stored(elements: Elements, pixels: bytes) -> NDArray[Any]:
+    bits, used, columns, signed, rows, samples = (elements.get(keyword) for keyword in _NEEDED)
+    if samples != 1 or bits not in (8, 16) or signed not in (0, 1) or not rows or not columns:
+        raise _Irregular
+    size: int = rows * columns * bits // 8
+    if elements.get("NumberOfFrames", 1) != 1 or not used or used > bits or len(pixels) != size + size % 2:
+        raise _Irregular
+    stored = np.frombuffer(pixels, np.dtype(f"<{'i' if signed else 'u'}{bits // 8}"), rows * columns)
+    if used < bits:  # what stands in the unused bits counts for nothing
+        stored = np.right_shift(np.left_shift(stored, bits - used), bits - used)
+    return stored.reshape(rows, columns)
+
+
+def _words(value: bytes, _: bytes) -> str | list[str]:
+    words = value.decode("iso8859-1").rstrip(" \0").split("\\")
+    return words[0] if len(words) == 1 else words
+
+
+def _decimals(value: bytes, _: bytes) -> float | list[float] | None:
+    if not value:
+        return None
+    parts = value.strip(b" ").rstrip(b" \0").split(b"\\")
+    if not all(map(_DECIMAL.fullmatch, parts)):
+        raise _Irregular
+    numbers = [float(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _count(value: bytes, _: bytes) -> int | None:
+    if not value:
+        return None
+    digits = value.rstrip(b" \0")
+    if not digits.isdigit():
+        raise _Irregular
+    return int(digits)
+
+
+def _integer(value: bytes, kind: bytes) -> int:
+    if len(value) != 2:
+        raise _Irregular
+    return int.from_bytes(value, "little", signed=kind == b"SS")
+
+
+_US, _US_SS, _CS, _DS = (b"US",), (b"US", b"SS"), (b"CS",), (b"DS",)
+_READERS: Mapping[tuple[int, int], tuple[str, tuple[bytes, ...], Callable[[bytes, bytes], Any]]] = {
+    (0x0008, 0x0008): ("ImageType", _CS, _words),
+    (0x0008, 0x0060): ("Modality", _CS, _words),
+    (0x0018, 0x0015): ("BodyPartExamined", _CS, _words),
+    (0x0018, 0x5101): ("ViewPosition", _CS, _words),
+    (0x0020, 0x0037): ("ImageOrientationPatient", _DS, _decimals),
+    (0x0028, 0x0002): ("SamplesPerPixel", _US, _integer),
+    (0x0028, 0x0004): ("PhotometricInterpretation", _CS, _words),
+    (0x0028, 0x0008): ("NumberOfFrames", (b"IS",), _count),
+    (0x0028, 0x0010): ("Rows", _US, _integer),
+    (0x0028, 0x0011): ("Columns", _US, _integer),
+    (0x0028, 0x0100): ("BitsAllocated", _US, _integer),
+    (0x0028, 0x0101): ("BitsStored", _US, _integer),
+    (0x0028, 0x0103): ("PixelRepresentation", _US, _integer),
+    (0x0028, 0x0120): ("PixelPaddingValue", _US_SS, _integer),
+    (0x0028, 0x0121): ("PixelPaddingRangeLimit", _US_SS, _integer),
+    (0x0028, 0x1050): ("WindowCenter", _DS, _decimals),
+    (0x0028, 0x1051): ("WindowWidth", _DS, _decimals),
+    (0x0028, 0x1052): ("RescaleIntercept", _DS, _decimals),
+    (0x0028, 0x1053): ("RescaleSlope", _DS, _decimals),
+    (0x0028, 0x1056): ("VOILUTFunction", _CS, _words),
+}
