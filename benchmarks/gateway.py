@@ -64,7 +64,7 @@ class Outcome:
 
     seconds: float = 0
     statuses: Counter[int] = field(default_factory=Counter)
-    lost: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0
 
     @property
@@ -74,8 +74,9 @@ class Outcome:
 
     def __str__(self) -> str:
         told = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
+        lost = ", ".join(f"{count} x {error}" for error, count in self.lost.items()) or "none"
         speed = f"{self.good_per_second:6.1f} good/s in {self.seconds:5.1f} s"
-        return f"{speed}; {told}; lost {self.lost}; slowest {self.slowest_s:.1f} s"
+        return f"{speed}; {told}; lost: {lost}; slowest {self.slowest_s:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ async def client(server: Server, body: bytes, left: Iterator[int], outcome: Outc
                     if streams is None:
                         streams = await asyncio.open_connection("localhost", server.port, ssl=server.trusted)
                     status, wait_s, closed = await ask(server, body, *streams)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                outcome.lost += 1
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                outcome.lost[type(error).__name__] += 1
                 streams, again = None, False
                 continue
             outcome.statuses[status] += 1

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -60,8 +62,6 @@ class ErrorCodes:
             if message["type"] == "http.response.start":
                 status, start = message["status"], message
             elif status < 400:
-                # Head and body leave together: a worker killed between them would leave half an answer, which the
-                # proxy cannot ask another worker for.
                 if start is not None:
                     await send(start)
                     start = None
@@ -77,6 +77,46 @@ class ErrorCodes:
             kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
             status, code = diagnose(status, kind, b"".join(sent))
             await _send(send, status, {}, code)
+
+
+class WholeAnswers(H11Protocol):
+    """HTTP whose answers leave in one write.
+
+    uvicorn writes head and body one after the other; a worker killed between the two leaves half an answer, which the
+    proxy has begun to pass on and can ask no other worker for. Under load each pair was apart for up to 28 ms.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection."""
+        super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]  # all that is used of one
+
+
+class JoinedWrites:
+    """A transport that writes at once what is written in one step of the event loop."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, together with what follows."""
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._let_go)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._let_go()
+        self._transport.close()
+
+    def _let_go(self) -> None:
+        data = b"".join(self._held)
+        self._held.clear()
+        if data:
+            self._transport.write(data)
 
 
 def diagnose(status: int, content_type: str, body: bytes) -> tuple[int, str]:
@@ -154,6 +194,7 @@ def main(model: str, socket: str) -> None:
             uvicorn.Config(
                 app,
                 uds=socket,
+                http=WholeAnswers,
                 access_log=False,
                 log_level="warning",
                 server_header=False,

@@ -1,11 +1,13 @@
-"""A worker's errors: a status and a code, whatever the scoring server said."""
+"""A worker: answers leave whole, errors are a status and a code, whatever the scoring server said."""
 
 import asyncio
 import json
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-from deploy.scoring import App, ErrorCodes, Message, Receive, Send, diagnose
+from deploy.scoring import App, ErrorCodes, Message, Receive, Send, WholeAnswers, diagnose
 
 GOOD = {"dataframe_records": [{"image": "a"}]}
 
@@ -91,3 +93,55 @@ def test_only_a_request_as_documented_can_be_the_servers_fault(
     status: int, kind: str, body: bytes, said: tuple[int, str]
 ) -> None:
     assert diagnose(status, kind, body) == said
+
+
+class Wire:
+    """Notes what is written to it, and what happens to the connection."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes | str] = []
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def is_closing(self) -> bool:
+        return "closed" in self.events
+
+    def write(self, data: bytes) -> None:
+        self.events.append(data)
+
+    def close(self) -> None:
+        self.events.append("closed")
+
+    def resume_reading(self) -> None: ...
+
+
+def exchanged(*requests: bytes) -> list[bytes | str]:
+    """What happens on a connection on which a worker is asked."""
+
+    async def talk() -> list[bytes | str]:
+        wire = Wire()
+        config = Config(ErrorCodes(answering(200, b"[1]")), log_level="warning", server_header=False, date_header=False)
+        connection = WholeAnswers(config, ServerState(), {})
+        connection.connection_made(wire)
+        for request in requests:
+            connection.data_received(request)
+            await asyncio.sleep(0.05)
+        return wire.events
+
+    return asyncio.run(talk())
+
+
+REQUEST = b"POST /invocations HTTP/1.%d\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_an_answer_leaves_in_one_write_before_its_connection_is_closed() -> None:
+    answer, closed = exchanged(REQUEST % 0)
+    assert isinstance(answer, bytes)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"[1]" in answer.partition(b"\r\n\r\n")[2]
+    assert closed == "closed"
+
+
+def test_each_answer_of_an_open_connection_leaves_in_one_write() -> None:
+    assert [event[:12] for event in exchanged(REQUEST % 1, REQUEST % 1)] == [b"HTTP/1.1 200"] * 2
