@@ -17,7 +17,7 @@ from tuning.database import Away, Connection, Database, patiently
 
 LOCAL = "local"
 _WATCH_S = 1.0  # a lost session is opened again so soon
-_RETURN_S = 3.0  # so long after its start, a server's locks are for those who held them before
+_RETURN_S = 5.0  # so long after its start, a server's locks are for those who held them before
 
 
 class Lock(AbstractContextManager["Lock"]):

@@ -28,7 +28,7 @@ from tuning.engine import Outcome, Record, Status, Trial
 from tuning.locks import LOCAL, Lock, Locks, open_locks
 from tuning.plan import Plan
 from tuning.points import highest, is_finite, key_of, points
-from tuning.settings import SearchSettings
+from tuning.settings import Direction, SearchSettings
 from tuning.space import Parameter, Sampled
 
 Result = TypeVar("Result")
@@ -87,7 +87,8 @@ class OptunaEngine:
         self._locks: Locks = open_locks(plan.settings.storage, plan.folder)
         try:
             self._storage = self._opened()
-            self._study_id = self._storage.get_study_id_from_name(plan.key)
+            self._study = self._reaching(self.study)
+            self._study_id = self._reaching(lambda: self._storage.get_study_id_from_name(plan.key))
             self._refuse_other_objectives()
         except BaseException:
             self._locks.close()
@@ -124,12 +125,17 @@ class OptunaEngine:
         self._storage.remove_session()
         self._engine.dispose()
 
+    @property
+    def directions(self) -> list[Direction]:
+        """Which way each objective is better."""
+        return list(self._plan.settings.directions)
+
     def finished(self) -> list[FrozenTrial]:
         """Every trial that has its values, as Optuna sees it."""
         return self._reaching(lambda: [each for each in self._trials() if each.state == TrialState.COMPLETE])
 
     def study(self, sampler: BaseSampler | None = None) -> optuna.Study:
-        """The search as Optuna sees it."""
+        """The search as Optuna sees it; a sampler takes a new one each time, which knows the latest trials."""
         return optuna.Study(self._plan.key, self._storage, sampler, self._pruner)
 
     def _opened(self) -> BaseStorage:
@@ -359,7 +365,7 @@ class OptunaEngine:
         self._storage.set_trial_intermediate_value(claim.trial_id, step, value)
         if len(self._plan.settings.objectives) > 1:  # which of two trials lags behind has no answer
             return False
-        return self._pruner.prune(self.study(), self._storage.get_trial(claim.trial_id))
+        return self._pruner.prune(self._study, self._storage.get_trial(claim.trial_id))
 
     def _tell(self, trial: Trial, outcome: Outcome) -> bool:
         claim = self._own(trial)
@@ -416,7 +422,7 @@ def _shares(engine: OptunaEngine, records: list[Record], names: set[str]) -> dic
     # scikit-learn, which no worker needs: two thirds of what this module would take to load.
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    study = optuna.create_study(directions=engine.study().directions)
+    study = optuna.create_study(directions=engine.directions)
     study.add_trials([each for each in engine.finished() if each.number in {record.trial.number for record in records}])
     evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
     return get_param_importances(study, evaluator=evaluator, params=sorted(names), target=lambda each: each.values[0])
