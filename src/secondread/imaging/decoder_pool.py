@@ -29,7 +29,7 @@ from secondread.imaging.preprocess import Preprocess
 SECONDS = 5  # that one file may take
 _START_SECONDS = 60.0  # that a process may take to import its libraries
 _WAIT_SECONDS = 10.0  # for a free process
-_PROCESSES = 2  # one file that hangs leaves the other
+_PROCESSES = 2  # one file that hangs leaves the other, which starts when it is first needed: each takes 78 MB
 _MOST_PLAIN_PIXELS = 4_000_000  # a tenth of a second at most
 _LARGE = 1 << 20  # bytes of a file whose memory is given back
 _START = (
@@ -70,12 +70,14 @@ class DecoderPool:
         weakref.finalize(self, _end_all, self._decoders)
 
     def start(self) -> None:
-        """Start the processes without waiting until they are ready; a second call does nothing."""
+        """Start a process without waiting until it is ready; a second call does nothing."""
+        self._grow(to=1)
+
+    def _grow(self, to: int) -> None:
         with self._lock:
-            if not self._decoders:
-                self._decoders += [_Decoder(self._preprocess, self._seconds) for _ in range(_PROCESSES)]
-                for decoder in self._decoders:
-                    self._idle.put(decoder)
+            if len(self._decoders) < min(to, _PROCESSES):
+                self._decoders.append(_Decoder(self._preprocess, self._seconds))
+                self._idle.put(self._decoders[-1])
 
     def pixels(self, data: bytes, patience: Patience) -> UInt8Image:
         """Make model input of a file, as `Preprocess.pixels` does.
@@ -100,6 +102,8 @@ class DecoderPool:
 
     @contextmanager
     def _one(self) -> Iterator["_Decoder"]:
+        if self._idle.empty():
+            self._grow(to=_PROCESSES)
         try:
             decoder = self._idle.get(timeout=_WAIT_SECONDS)
         except queue.Empty:
