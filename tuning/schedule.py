@@ -23,6 +23,8 @@ from tuning.firing import folder
 from tuning.firings import Firing, Firings, Progress, moment, open_database
 from tuning.timetable import Job, Timetable, read_timetable, trigger_of
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 
 def schedule(
     path: Path, *, once: bool = False, job: str | None = None, project: Path | None = None, pace: Pace | None = None
@@ -36,7 +38,7 @@ def schedule(
         project: folder of the MLproject whose `tune` and `promote` are launched; by default this one.
     Raises:
         ConfigError: the schedule cannot be read.
-        SystemExit: 1 where `once` and a job failed.
+        SystemExit: with `once`: 1 when a job failed, 130 when it was interrupted.
     """
     timetable = read_timetable(path)
     if job is not None and (job not in timetable.jobs or not once):
@@ -52,6 +54,8 @@ def schedule(
     except KeyboardInterrupt:
         print("\nstopping; what is interrupted goes on when the same command starts again", flush=True)
         crew.stop()
+        if once:  # whoever started it shall not take it for done
+            raise SystemExit(_INTERRUPTED) from None
     finally:
         engine.dispose()
 

@@ -97,7 +97,7 @@ class Timetable(BaseModel):
     def _exists(cls, timezone: str) -> str:
         try:
             ZoneInfo(timezone)
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):
             raise ValueError("no such time zone; use one such as UTC or Europe/Berlin") from None
         return timezone
 

@@ -98,7 +98,7 @@ class Place:
 
     def wait_until(self, happened: Callable[[], bool], told: Callable[[], str] = str) -> None:
         """Wait until something has happened."""
-        until = time.monotonic() + WAIT_S / 8
+        until = time.monotonic() + WAIT_S / 2
         while not happened():
             logs = "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
             assert time.monotonic() < until, f"{told()}\n{logs}"
@@ -283,6 +283,12 @@ def test_once_carries_out_now_and_goes_on_with_what_was_interrupted(place: Place
     place.set_clock("00:33")
     assert place.run("once", "stand-in").returncode == 0
     assert place.rows[1:] == [("00:31", "FINISHED"), ("00:32", "SKIPPED")]
+    (place.folder / "hold").touch()
+    with place.scheduler("once", "stand-in") as stopped:
+        place.wait_until(lambda: len(place.begun) == 4)
+        stopped.process.terminate()
+        assert stopped.process.wait(60) == 130
+    (place.folder / "hold").unlink()
     (place.folder / "fail").touch()
     assert place.run("once", "stand-in").returncode == 1
     assert place.firings.newest(1)[0].status == Progress.FAILED
