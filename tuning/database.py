@@ -17,7 +17,13 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _SCHEMES = ("postgresql", "postgresql+psycopg")
 # Both sides notice within a minute that the other's machine is gone: only then does the server free its locks.
-_KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
+_OF_THE_SERVER = {
+    "tcp_keepalives_idle": 30,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_OF_THE_CLIENT = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _PATIENCE_S = 3600.0  # a database is mended, or moved, in less
 _OPENING_S = 30.0  # an address that never answered is more likely mistyped
 # What no patience mends.
@@ -76,8 +82,7 @@ class Database:
             Away: it does not answer.
             SearchError: it refuses, and will go on to.
         """
-        patience = {f"keepalives_{name}": value for name, value in _KEEPALIVE.items()}
-        given: dict[str, object] = {"connect_timeout": 10, "application_name": "secondread", **patience}
+        given: dict[str, object] = {"connect_timeout": 10, "application_name": "secondread", **_OF_THE_CLIENT}
         try:
             connection: Connection = psycopg.connect(**{**given, **self._settings})  # type: ignore[arg-type]
         except psycopg.OperationalError as error:
@@ -85,11 +90,13 @@ class Database:
             if any(refusal in reason for refusal in _REFUSALS):
                 raise SearchError(f"{self}: {reason}; correct storage, or see to the database") from None
             raise Away(reason) from None
-        settings = ", ".join(
-            f"set_config('tcp_keepalives_{name}', '{value}', false)" for name, value in _KEEPALIVE.items()
-        )
-        connection.execute(f"SELECT {settings}")
-        connection.commit()
+        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _OF_THE_SERVER.items())
+        try:
+            connection.execute(f"SELECT {settings}")
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 

@@ -151,7 +151,10 @@ class OptunaEngine:
             locks.close()
 
     def _open(self) -> BaseStorage:
-        storage = self._postgres(self._database) if self._database else self._sqlite()
+        try:
+            storage = self._postgres(self._database) if self._database else self._sqlite()
+        except RuntimeError as error:  # its tables are another version's
+            raise SearchError(f"{self._name}: {error}") from None
         self._engine = storage.engine
         cached = optuna.storages.get_storage(storage)  # one for good: each keeps the trials that are finished
         directions = list(self._plan.settings.directions)

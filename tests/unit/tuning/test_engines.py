@@ -3,7 +3,10 @@
 Both engines, and Optuna on a database that machines share, are asked the same.
 """
 
+import random
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +193,29 @@ def test_one_seed_draws_one_sequence_and_a_restart_does_not_repeat_it(planned: P
     assert set(drawn("c", 2, restart=False)).isdisjoint(first)
     if planned().settings.storage == "local":  # on a shared database the key must differ, and so does the seed
         assert drawn("d", 1, restart=True) == first
+
+
+@pytest.mark.slow
+def test_twenty_kills_cost_no_trial_and_add_none(planned: Planned) -> None:
+    plan, luck = planned(), random.Random(0)
+    with ExitStack() as stack:
+        searchers: list[Searcher] = []
+
+        def another() -> Searcher:
+            return stack.enter_context(Searcher(plan, "finish", worker="any", trials=60, slowness=0.3))
+
+        searchers = [another() for _ in range(3)]
+        for _ in range(20):
+            time.sleep(luck.uniform(0.2, 1.5))
+            index = luck.randrange(3)
+            searchers[index].kill()
+            searchers[index] = another()
+        for searcher in searchers:
+            searcher.rest()
+    with opened(plan) as engine:
+        assert engine.ask("one", 60) is None
+        records = engine.records()
+    assert [record.trial.number for record in records] == list(range(60))
+    assert {record.outcome.status for record in records} == {Status.FINISHED}
+    assert all(record.outcome == done(record.trial.sampled) for record in records)
+    assert len({str(record.trial.sampled) for record in records}) == 60

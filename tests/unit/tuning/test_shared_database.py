@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -68,6 +69,26 @@ def test_waiting_ends_when_the_holder_lets_go(postgres: PostgresServer, tmp_path
     there.close()
 
 
+def test_either_side_notices_within_a_minute_that_the_other_is_gone(postgres: PostgresServer) -> None:
+    connection = tuning.database.Database(postgres.url).connect()
+    asked = "SELECT name, setting FROM pg_settings WHERE name LIKE 'tcp%' ORDER BY name"
+    of_the_server = {str(name): str(setting) for name, setting in connection.execute(asked).fetchall()}
+    of_the_client = connection.info.get_parameters()
+    connection.close()
+    assert of_the_server == {
+        "tcp_keepalives_count": "3",
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_user_timeout": "60000",
+    }
+    assert {name: of_the_client[name] for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")} == {
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    assert of_the_client["tcp_user_timeout"] == "60000"
+
+
 def test_a_lost_connection_is_opened_again_with_its_locks(postgres: PostgresServer, tmp_path: Path) -> None:
     here, there = (open_locks(postgres.url, machine(tmp_path, name)) for name in ("here", "there"))
     lock = taken(here.take("trial-0", wait=False))
@@ -121,23 +142,22 @@ def test_a_machine_that_slept_has_lost_its_trial_and_hears_so(postgres: Postgres
         assert engine.records()[0].reported == {0: 0.5}  # nothing of the sleeper's after it woke
 
 
-def test_a_search_outlives_restarts_of_its_database(
+def test_a_search_outlives_a_restart_of_its_database(
     postgres: PostgresServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plans = [planned(tmp_path, name, postgres) for name in ("here", "here", "there")]
     searchers = [
-        Searcher(plan, "finish", worker=f"worker {index}", trials=30, slowness=0.3) for index, plan in enumerate(plans)
+        Searcher(plan, "finish", worker=f"worker {index}", trials=15, slowness=0.2) for index, plan in enumerate(plans)
     ]
     lines = [searcher.said() for searcher in searchers]  # all are at work
-    for _ in range(2):
-        postgres.stop()
-        postgres.start()
-        lines += [searcher.said() for searcher in searchers]
+    postgres.stop()
+    time.sleep(1)
+    postgres.start()
     for searcher in searchers:
         with searcher:
             lines += searcher.rest()
-    assert sorted(line["number"] for line in lines if line["told"]) == list(range(30))
-    assert [each["status"] for each in in_order(plans[0])] == [Status.FINISHED] * 30
+    assert sorted(line["number"] for line in lines if line["told"]) == list(range(15))
+    assert [each["status"] for each in in_order(plans[0])] == [Status.FINISHED] * 15
     assert not any(line["taken_over"] for line in lines)  # each went on with its own
     warned = capfd.readouterr().err
     assert "does not answer" in warned
