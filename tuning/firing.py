@@ -116,4 +116,7 @@ def _at(firing: Firing) -> str:
 
 
 if __name__ == "__main__":
-    run_firing(sys.stdin)
+    try:
+        run_firing(sys.stdin)
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None

@@ -22,8 +22,10 @@ def print_jobs(path: Path, count: int = 20) -> None:
 
     Raises:
         ConfigError: the schedule cannot be read.
+        SearchError: its database cannot be reached.
     """
     timetable = read_timetable(path)
+    open_locks(timetable.storage, folder()).close()  # a database that does not answer is said so, soon
     engine = open_database(timetable.storage, folder())
     zone, due, now = ZoneInfo(timetable.timezone), _due(engine), datetime.now(UTC)
     print(f"{'job':<24}{'task':<12}{'cron':<16}next")

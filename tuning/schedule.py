@@ -21,6 +21,7 @@ from secondread.errors import ConfigError
 from tuning.crew import Crew, Pace
 from tuning.firing import folder
 from tuning.firings import Firing, Firings, Progress, moment, open_database
+from tuning.locks import open_locks
 from tuning.timetable import Job, Timetable, read_timetable, trigger_of
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -38,11 +39,13 @@ def schedule(
         project: folder of the MLproject whose `tune` and `promote` are launched; by default this one.
     Raises:
         ConfigError: the schedule cannot be read.
+        SearchError: its database cannot be reached.
         SystemExit: with `once`: 1 when a job failed, 130 when it was interrupted.
     """
     timetable = read_timetable(path)
     if job is not None and (job not in timetable.jobs or not once):
         raise ConfigError(f"--job {job}: takes --once and one of {', '.join(timetable.jobs)}")
+    open_locks(timetable.storage, folder()).close()  # a database that does not answer is said so, soon
     engine = open_database(timetable.storage, folder())
     crew = Crew(timetable.storage, Firings(engine), project, pace or Pace())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it alike

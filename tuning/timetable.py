@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from secondread.config import load_config
 from secondread.errors import ConfigError
 from secondread.tasks import task_names
+from tuning.database import Database
+from tuning.locks import LOCAL
 from tuning.settings import SearchSettings, read_settings
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # cron's order; cron also calls Sunday 7
@@ -88,9 +90,19 @@ class Timetable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    storage: str = Field("local", pattern=r"^local$|^postgresql://")
+    storage: str = LOCAL
     timezone: str = "UTC"
     jobs: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], Job] = Field(min_length=1)
+
+    @field_validator("storage")
+    @classmethod
+    def _is_an_address(cls, storage: str) -> str:
+        try:
+            if storage != LOCAL:
+                Database(storage)
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("storage: ")) from None
+        return storage
 
     @field_validator("timezone")
     @classmethod
@@ -182,5 +194,6 @@ def _first_line(error: ValidationError | ValueError | yaml.YAMLError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     said = first["msg"].removeprefix("Value error, ")
-    received = f". Received: {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
+    shown = isinstance(first["input"], str | int | float) and place != "storage"  # which may hold a password
+    received = f". Received: {first['input']!r}" if shown else ""
     return f"{place}: {said}{received}"

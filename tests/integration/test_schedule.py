@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 
 import psutil
 import pytest
+from postgres_server import PASSWORD, PostgresServer
+from sqlalchemy import Engine
 
 from integration.command import WAIT_S, Command, started
 from tuning.firings import Firing, Firings, Progress, open_database
@@ -50,11 +52,15 @@ class Place:
         aside.write_text(f"2026-06-{day:02d}T{time_of_day}:00+00:00")
         aside.replace(self.folder / "clock")
 
-    def scheduler(self, *words: str) -> AbstractContextManager[Command]:
-        """Start a scheduler, whose firings stand in for MLflow's part unless `words` say otherwise."""
+    def scheduler(self, *words: str, home: str = "home") -> AbstractContextManager[Command]:
+        """Start a scheduler, whose firings stand in for MLflow's part unless `words` say otherwise.
+
+        Args:
+            home: another one is another machine, as far as files tell.
+        """
         log = self.folder / f"{next(self._numbers)}.log"
         command = [sys.executable, str(PROCESS), *(words or ("schedule", "stand-in"))]
-        return started(command, self.folder, self.environment, log)
+        return started(command, self.folder, self.environment | {"SECONDREAD_HOME": str(self.folder / home)}, log)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a verb to its end."""
@@ -69,11 +75,16 @@ class Place:
         python = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {**os.environ, "PATH": python, "SECONDREAD_HOME": str(self.folder / "home")}
 
-    @property
+    @cached_property
+    def engine(self) -> Engine:
+        """The database of the schedule that was written first."""
+        storage = read_timetable(self.folder / "schedule.yaml").storage
+        return open_database(storage, self.folder / "home" / "schedule")
+
+    @cached_property
     def firings(self) -> Firings:
         """The rows."""
-        storage = read_timetable(self.folder / "schedule.yaml").storage
-        return Firings(open_database(storage, self.folder / "home" / "schedule"))
+        return Firings(self.engine)
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -106,8 +117,10 @@ class Place:
 
 
 @pytest.fixture
-def place(workplace: Path) -> Place:
-    return Place(workplace)
+def place(workplace: Path) -> Iterator[Place]:
+    place = Place(workplace)
+    yield place
+    place.engine.dispose()
 
 
 def ready(command: Command) -> None:
@@ -192,6 +205,33 @@ def test_a_firing_whose_process_is_killed_goes_on(place: Place) -> None:
         (place.folder / "hold").unlink()
         place.wait_for(("01:00", "FINISHED"))
     assert place.begun == ["hourly-2026-06-01-0100"] * 2
+
+
+def test_two_machines_share_a_schedule_in_postgres_which_may_start_anew(place: Place, postgres: PostgresServer) -> None:
+    place.write(f'storage: "{postgres.url}"\n{HOURLY}')
+    with place.scheduler() as first, place.scheduler(home="elsewhere") as second:
+        ready(first)
+        ready(second)
+        place.set_clock("01:00")
+        place.wait_for(("01:00", "FINISHED"))
+        (place.folder / "hold").touch()
+        place.set_clock("02:00")
+        place.wait_until(lambda: len(place.begun) == 2)
+        postgres.stop()
+        time.sleep(1)
+        postgres.start()
+        (place.folder / "hold").unlink()
+        place.wait_for(("01:00", "FINISHED"), ("02:00", "FINISHED"))
+        assert place.begun == ["hourly-2026-06-01-0100", "hourly-2026-06-01-0200"]
+        (place.folder / "hold").touch()
+        place.set_clock("03:00")
+        place.wait_until(lambda: len(place.begun) > 2 and place.begun[-1].endswith("-0300"))
+        holder = first if "03:00 UTC: begins" in first.said else second
+        holder.process.kill()
+        place.wait_until(lambda: place.begun.count("hourly-2026-06-01-0300") == 2)
+        (place.folder / "hold").unlink()
+        place.wait_for(("01:00", "FINISHED"), ("02:00", "FINISHED"), ("03:00", "FINISHED"))
+        assert PASSWORD not in first.said + second.said
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What MLflow shows of a schedule: a run a firing, with its true status and links; entry points by `mlflow run`."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,7 @@ with open_plain(client, step, task, name, {"words": " ".join(sys.argv[4:])}) as 
 
 
 @pytest.fixture
-def place(tracked: MlflowClient, workplace: Path) -> Place:
+def place(tracked: MlflowClient, workplace: Path) -> Iterator[Place]:
     """Where schedulers launch the entry points of a tiny project."""
     project = workplace / "project"
     project.mkdir()
@@ -52,7 +53,8 @@ def place(tracked: MlflowClient, workplace: Path) -> Place:
     tracked.create_experiment("pneumonia", str(workplace / "artifacts"))
     place = Place(workplace)
     place.write(HOURLY + "    tune: {trials: 3, data: /a/path}\n")
-    return place
+    yield place
+    place.engine.dispose()
 
 
 def runs(client: MlflowClient, step: str) -> list[Run]:

@@ -67,7 +67,7 @@ def test_a_time_is_that_of_the_time_zone() -> None:
         ("pneumonia", "flu", "jobs.weekly.task: use hemorrhage or pneumonia. Received: 'flu'"),
         ("  weekly", "  Every week", "jobs.Every week"),
         ("jobs:", "timezone: Mars/Olympus\njobs:", "timezone: no such time zone"),
-        ("jobs:", "storage: mysql://db\njobs:", "storage: String should match"),
+        ("jobs:", "storage: mysql://db\njobs:", "storage: use local, or postgresql://"),
         ("cron:", "corn:", "jobs.weekly.cron: Field required"),
         ("cron:", "tune: {trials: 0}\n    cron:", "tune: trials: Input should be greater than or equal to 1"),
         ("cron:", "tune: {train.epoch: 3}\n    cron:", "train.epochs"),
@@ -104,3 +104,11 @@ def test_parameters_are_as_a_person_types_them(tmp_path: Path) -> None:
         "minutes": "none",
         "train.learning_rate": "1e-4",
     }
+
+
+def test_a_database_s_password_is_in_no_message(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.yaml"
+    path.write_text(f"storage: postgres://tuner:s3cret@host/db/with@sign\n{JOB}")
+    with pytest.raises(ConfigError) as refused:
+        read_timetable(path)
+    assert "s3cret" not in str(refused.value)
