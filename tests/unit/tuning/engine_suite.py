@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def plan_of(folder: Path, space: SearchSpace = MIXED, **settings: object) -> Pla
         key=folder.name,
         name="a search",
         task="pneumonia",
-        base={},
+        base={"train.epochs": "81"},  # of which Hyperband makes a first round of 81 trials
         space=space,
         settings=SearchSettings.model_validate(settings),
         folder=folder,
@@ -62,7 +62,51 @@ def open_engine(plan: Plan) -> Engine:
         from tuning.with_optuna import OptunaEngine  # each is loaded only where it is tested
 
         return OptunaEngine(plan)
-    raise NotImplementedError(plan.settings.engine)
+    from tuning.chief import open_keras_tuner
+
+    return open_keras_tuner(plan)
+
+
+class Planned:
+    """Plans searches of one engine, the same one each time unless `name` differs, and begins what they need.
+
+    Args:
+        folder: of all their folders.
+        settings: of all of them.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._plans: dict[Path, Plan] = {}
+        self._chiefs = ExitStack()
+
+    def __call__(self, space: SearchSpace = MIXED, name: str = "", below: str = "", **settings: object) -> Plan:
+        folder = self._folder / below / f"{self._folder.name}{name}"
+        plan = plan_of(folder, space, **{**self._settings, **settings})
+        if folder not in self._plans:
+            self._plans[folder] = plan
+            self._begin(plan)
+        return plan
+
+    def restart(self) -> None:
+        """End what keeps the searches, and begin it again from what is on disk."""
+        self.close()
+        for plan in self._plans.values():
+            self._begin(plan)
+
+    def close(self) -> None:
+        """End what keeps the searches."""
+        self._chiefs.close()
+
+    def _begin(self, plan: Plan) -> None:
+        if plan.settings.engine == "keras_tuner":
+            from tuning.chief import serve
+            from tuning.with_keras_tuner import KerasTunerOracle
+
+            oracle = KerasTunerOracle(plan)
+            self._chiefs.callback(oracle.close)
+            self._chiefs.enter_context(serve(oracle, plan, "127.0.0.1:0"))
 
 
 @contextmanager
