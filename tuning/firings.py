@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from sqlalchemy import (
     Column,
     Connection,
@@ -23,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
+
+from tuning.locks import LOCAL, open_locks
 
 _BUSY_S = 60  # how long a writer of sqlite waits for another
 _AWAY_S = 600  # how long a database may be away
@@ -85,7 +89,6 @@ class Firings:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._ask(_TABLE.metadata.create_all)
 
     def claim(self, firing: Firing) -> bool:
         """Remember a firing as taken up; false when another scheduler, or an earlier process, did."""
@@ -148,9 +151,26 @@ class Firings:
 
 
 def open_database(storage: str, folder: Path) -> Engine:
-    """Connect to what the schedulers share: sqlite in `folder`, or Postgres."""
-    if storage == "local":
-        folder.mkdir(parents=True, exist_ok=True)
+    """Connect to what the schedulers share: sqlite in `folder`, or Postgres; its tables are there.
+
+    Raises:
+        ConfigError: `storage` is no address.
+        SearchError: the database cannot be reached.
+    """
+    with closing(open_locks(storage, folder)) as locks:  # it says soon when nobody answers there
+        alone = locks.take("tables", wait=True)  # two that start together would both make them
+        engine = _engine(storage, folder)
+        try:
+            _TABLE.metadata.create_all(engine)
+            SQLAlchemyJobStore(engine=engine).start(None, "default")
+        finally:
+            if alone:
+                alone.release()
+    return engine
+
+
+def _engine(storage: str, folder: Path) -> Engine:
+    if storage == LOCAL:
         url = URL.create("sqlite", database=str(folder / "schedule.db"))
         return create_engine(url, connect_args={"timeout": _BUSY_S})
     # A connection that Postgres closed is noticed before it is used.

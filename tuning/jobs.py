@@ -25,7 +25,6 @@ def print_jobs(path: Path, count: int = 20) -> None:
         SearchError: its database cannot be reached.
     """
     timetable = read_timetable(path)
-    open_locks(timetable.storage, folder()).close()  # a database that does not answer is said so, soon
     engine = open_database(timetable.storage, folder())
     zone, due, now = ZoneInfo(timetable.timezone), _due(engine), datetime.now(UTC)
     print(f"{'job':<24}{'task':<12}{'cron':<16}next")
@@ -45,7 +44,6 @@ def print_jobs(path: Path, count: int = 20) -> None:
 def _due(engine: Engine) -> dict[str, datetime]:
     """When each job of the store is due next."""
     store = SQLAlchemyJobStore(engine=engine)
-    store.start(None, "default")
     with engine.begin() as connection:
         rows = connection.execute(select(store.jobs_t.c.id, store.jobs_t.c.next_run_time)).all()
     return {name: datetime.fromtimestamp(at, UTC) for name, at in rows}

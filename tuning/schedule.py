@@ -21,7 +21,6 @@ from secondread.errors import ConfigError
 from tuning.crew import Crew, Pace
 from tuning.firing import folder
 from tuning.firings import Firing, Firings, Progress, moment, open_database
-from tuning.locks import open_locks
 from tuning.timetable import Job, Timetable, read_timetable, trigger_of
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -45,7 +44,6 @@ def schedule(
     timetable = read_timetable(path)
     if job is not None and (job not in timetable.jobs or not once):
         raise ConfigError(f"--job {job}: takes --once and one of {', '.join(timetable.jobs)}")
-    open_locks(timetable.storage, folder()).close()  # a database that does not answer is said so, soon
     engine = open_database(timetable.storage, folder())
     crew = Crew(timetable.storage, Firings(engine), project, pace or Pace())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it alike
@@ -131,7 +129,7 @@ def _carry_on(timetable: Timetable, crew: Crew, engine: Engine) -> None:
     store = SQLAlchemyJobStore(engine=engine)
     threads = _Threads(crew)
     scheduler = _Scheduler(crew, store, threads, ZoneInfo(timetable.timezone))
-    store.start(scheduler, "default")  # makes its table; the jobs of former schedulers can be read from now on
+    store.start(scheduler, "default")  # the jobs of former schedulers can be read from now on
     for kept in store.get_all_jobs():
         if kept.id not in timetable.jobs:
             store.remove_job(kept.id)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -194,6 +194,7 @@ def test_of_two_schedulers_each_firing_is_carried_out_once_and_the_other_goes_on
         assert holder.process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_firing_whose_process_is_killed_goes_on(place: Place) -> None:
     (place.folder / "hold").touch()
     with place.scheduler() as scheduler:
@@ -247,6 +248,7 @@ def test_a_firing_whose_process_is_killed_again_and_again_fails(place: Place) ->
     assert "died 5 times" in place.firings.newest(1)[0].reason
 
 
+@pytest.mark.slow
 def test_a_stopped_scheduler_leaves_its_firing_to_the_next_one(place: Place) -> None:
     (place.folder / "hold").touch()
     with place.scheduler() as scheduler:
@@ -351,3 +353,16 @@ def test_jobs_are_shown_with_when_they_are_due_and_what_they_did(place: Place) -
     assert "search hourly-2026-06-01-0100, run run of hourly" in shown.stdout
     place.set_clock("05:00")
     assert "02:00 UTC   (overdue: no scheduler runs)" in place.run("jobs").stdout
+
+
+def test_schedulers_that_start_together_on_an_empty_store_all_run(place: Place) -> None:
+    with ExitStack() as stack:
+        for scheduler in [stack.enter_context(place.scheduler()) for _ in range(3)]:
+            ready(scheduler)
+        place.set_clock("01:00")
+        place.wait_for(("01:00", "FINISHED"))
+
+
+def test_a_scheduler_stays_small() -> None:
+    code = "import sys, tuning.schedule, tuning.firing; print({'mlflow', 'tensorflow', 'keras'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
