@@ -1,15 +1,11 @@
 """The page about a decision: what was decided and why, gate by gate, in one file that needs nothing else."""
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from registry.decision import Compared, Decision, Judged
+from secondread.report.page import environment, picture, signed
 from secondread.storage import sha256_of
 
 _CAPTIONS = {  # by what a figure's name holds, in the order of reading
@@ -18,11 +14,6 @@ _CAPTIONS = {  # by what a figure's name holds, in the order of reading
     "agreement": "Where both models decide alike and where they differ, at each one's own balanced threshold.",
 }
 _VERDICTS = {"promoted": "promoted", "bettered": "passed, then bettered", "refused": "refused"}
-
-
-class _Figure(NamedTuple):
-    caption: str
-    source: str  # a data URI
 
 
 def report(decision: Decision, figures: Mapping[str, bytes]) -> str:
@@ -35,9 +26,19 @@ def report(decision: Decision, figures: Mapping[str, bytes]) -> str:
         one HTML page without scripts; images are inside it.
     """
     owners = {name: _owner(name, decision.candidates) for name in sorted(figures, key=_reading_order)}
-    shown = {name: _Figure(_caption(name), _inline(figures[name])) for name in owners}
+    shown = {name: picture(_caption(name), figures[name]) for name in owners}
     files = {name: sha256_of(data) for name, data in figures.items()} | decision.files
-    template = _environment().get_template("report.html.jinja")
+    pages = environment(Path(__file__).parent)
+    pages.globals |= {
+        "change": _change,
+        "asks": _asks,
+        "held": _held,
+        "measure": _measure,
+        "met": _met,
+        "outcome": _outcome,
+        "verdicts": _VERDICTS,
+    }
+    template = pages.get_template("report.html.jinja")
     page: str = template.render(
         decision=decision,
         headline=headline(decision),
@@ -98,32 +99,11 @@ def _change(before: int | None, after: int | None) -> str:
 def _asks(compared: Compared) -> str:
     if compared.asks == "superiority":
         return "better: above 0"
-    return f"not worse: above {_signed(-(compared.margin or 0))}"
+    return f"not worse: above {signed(-(compared.margin or 0))}"
 
 
 def _held(compared: Compared) -> bool:
     return compared.low > -(compared.margin or 0)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
-
-
-def _moment(at: str) -> str:
-    """A time of ISO 8601 as people write it."""
-    moment = datetime.fromisoformat(at)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
-
-
-def _decimal(value: float) -> str:
-    """Three places, without the leading zero of a share; a true minus sign."""
-    text = f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
-    return text.replace("0.", ".", 1) if abs(value) < 1 else text
-
-
-def _signed(value: float) -> str:
-    """A difference, with its sign, which 0 has not."""
-    return ("+" if round(value, 3) > 0 else "") + _decimal(round(value, 3) + 0.0)
 
 
 def _owner(name: str, candidates: Sequence[Judged]) -> int | None:
@@ -149,28 +129,3 @@ def _caption(name: str) -> str:
     kind = _kind(name)
     said = PurePosixPath(name).stem.replace("_", " ") if kind is None else _CAPTIONS[kind]
     return f"Whole studies: {said}" if "study" in name else said
-
-
-def _inline(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"decimal": _decimal, "signed": _signed, "moment": _moment, "sentence": _sentence}
-    environment.globals |= {
-        "change": _change,
-        "asks": _asks,
-        "held": _held,
-        "measure": _measure,
-        "met": _met,
-        "outcome": _outcome,
-        "verdicts": _VERDICTS,
-    }
-    return environment

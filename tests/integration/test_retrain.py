@@ -5,8 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from integration.conftest import NewProject
 from registry.register import given_run
+
+pytestmark = pytest.mark.slow  # a training
 
 # A search that was closed, and closed once more after it was resumed; a process each time the search is led.
 WORK = """

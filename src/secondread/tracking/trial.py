@@ -23,6 +23,7 @@ _WAIT_S = 30.0  # until the process that lost a trial has let go of its run
 _PATIENCE_AT_THE_END_S = 10.0  # of someone who pressed ctrl-C
 _LONGEST_REASON = 500
 _JOURNAL = "epochs.jsonl"
+_CURVES = ("train/", "val/")
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,14 @@ def open_trial(
 def trials_of(search: Run) -> list[TrialSeen]:
     """The runs of a search's trials, by number."""
     return sorted((_seen(run) for run in _children(search)), key=lambda seen: seen.number)
+
+
+def epochs_of(search: Run, run_id: str) -> dict[str, dict[int, float]]:
+    """What a trial logged by epoch: name to epoch to value; names that are no curve are left out."""
+    names = [name for name in search.client.get_run(run_id).data.metrics if name.startswith(_CURVES)]
+    return {
+        name: {metric.step: metric.value for metric in search.client.get_metric_history(run_id, name)} for name in names
+    }
 
 
 def settle_trials(search: Run, ended: Mapping[int, Ended]) -> None:

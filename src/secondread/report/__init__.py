@@ -1,0 +1,1 @@
+"""What a person reads: pages in one file each."""
