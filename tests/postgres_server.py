@@ -92,9 +92,10 @@ class PostgresServer:
             self._process = None
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
-        """Answer a query."""
+        """Answer a query, or carry out a command."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(query.encode()).fetchall()
+            cursor = connection.execute(query.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
         """End it and remove its folder."""

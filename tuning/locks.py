@@ -245,15 +245,16 @@ class PostgresLocks:
                 self._ask("SELECT 1")
 
 
-def open_locks(storage: str, folder: Path) -> Locks:
+def open_locks(storage: str, folder: Path, scope: str | None = None) -> Locks:
     """Open the locks of what `folder` holds.
 
     Args:
         storage: `local`: among this machine's processes; postgresql://...: among machines.
-        folder: where this machine keeps it; its name is the same on every machine, and names it in a database.
+        folder: where this machine keeps it.
+        scope: names it in a database, alike on every machine; None is the folder's name.
     Raises:
         ConfigError: `storage` is neither.
         SearchError: the database cannot be reached.
     """
     here = LocalLocks(folder / "locks")
-    return here if storage == LOCAL else PostgresLocks(Database(storage), folder.name, here)
+    return here if storage == LOCAL else PostgresLocks(Database(storage), scope or folder.name, here)

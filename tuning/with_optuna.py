@@ -41,6 +41,8 @@ _STATES = {
 _STATUSES = {state: status for status, state in _STATES.items()} | {TrialState.RUNNING: Status.RUNNING}
 # What a trial carries besides Optuna's own: who works on it, how it ended, what it was asked to be.
 _HOLDER, _END, _ASKED_FOR = "holder", "end", "asked_for"
+# What a lost connection looks like; the last one where Optuna asked again over it, in another way.
+_LOST = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.PendingRollbackError)
 _REDRAWS = 10  # of a point that was tried already
 _COUNTABLE = 10_000  # points of a space that is searched until none is left
 _ENOUGH = 8  # finished trials, before it can be said what mattered
@@ -140,8 +142,8 @@ class OptunaEngine:
 
     def _opened(self) -> BaseStorage:
         """Open the database, and make its tables and the search at first use: one process at a time."""
-        # On Postgres the tables are all searches': the lock is that of the folder that holds them.
-        locks = open_locks(self._plan.settings.storage, self._plan.folder.parent)
+        # The tables are those of all searches in a database.
+        locks = open_locks(self._plan.settings.storage, self._plan.folder.parent, scope="database")
         try:
             opening = self._reaching(lambda: locks.take("optuna", wait=True))
             assert opening is not None
@@ -198,9 +200,9 @@ class OptunaEngine:
                 return call()
             except (StorageInternalError, sqlalchemy.exc.DBAPIError) as error:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-                if not isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+                if not isinstance(cause, _LOST):
                     raise
-                said = " ".join(str(cause.orig).split())
+                said = " ".join(str(getattr(cause, "orig", "the connection was lost")).split())
                 if self._database is None and "locked" not in said and "full" not in said:
                     raise SearchError(f"{self._name} in {self._plan.folder.name}: {said}; see to the file") from None
                 raise Away(self._database.scrubbed(said) if self._database else said) from None

@@ -171,8 +171,8 @@ class Searcher:
     """Another process that searches; what it does is a line on its output each.
 
     Args:
-        does: `finish`: trials until there are none; `hang`: ask for one, report its first epoch, and wait for `go` on
-            the input before it tells.
+        does: `finish`: trials until there are none; `pause`: the same, with a wait for `go` after the first; `hang`:
+            ask for one, report its first epoch, and wait for `go` before it tells.
         slowness: seconds that a trial takes.
     """
 
@@ -202,10 +202,9 @@ class Searcher:
         return said
 
     def go(self) -> None:
-        """Let it tell."""
+        """Let it go on, to its end."""
         assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        self.process.stdin.close()
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -238,6 +237,8 @@ def _finish(engine: Engine, order: Mapping[str, Any]) -> None:
         time.sleep(order["slowness"])
         told = engine.tell(trial, done(trial.sampled))
         _say(number=trial.number, sampled=dict(trial.sampled), taken_over=trial.taken_over, told=told)
+        if order["does"] == "pause":
+            sys.stdin.readline()  # once it is closed, at once
 
 
 def _hang(engine: Engine, order: Mapping[str, Any]) -> None:
@@ -254,7 +255,7 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     plan = plan_of(Path(order["folder"]), SPACES[order["space"]], **order["settings"])
     with opened(plan) as engine:
-        {"finish": _finish, "hang": _hang}[order["does"]](engine, order)
+        {"finish": _finish, "pause": _finish, "hang": _hang}[order["does"]](engine, order)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from engine_suite import (
 )
 
 from tuning.engine import Outcome, Status, Trial
+from tuning.space import Sampled
 
 ENGINES: dict[str, dict[str, Any]] = {
     "optuna": {},
@@ -159,6 +160,21 @@ def test_a_new_process_goes_on_where_the_last_one_ended(planned: Planned) -> Non
         records = engine.records()
     assert [dict(record.trial.sampled) for record in records[:3]] == [line["sampled"] for line in first]
     assert len({str(record.trial.sampled) for record in records}) == 5
+
+
+def test_a_point_given_beforehand_is_tried_first_and_once(planned: Planned) -> None:
+    plan = planned(SIX_POINTS)
+    given: Sampled = {"model.name": "large", "train.epochs": 2, "train.frozen_epochs": 1}
+    with opened(plan) as engine:
+        assert engine.enqueue(given)
+        assert not engine.enqueue({"train.optimizer": "adam"})  # nothing of it fits
+        assert engine.records() == []
+    with opened(plan) as engine:
+        assert not engine.enqueue(given)
+        tried = search(engine, "one", 20)
+        assert not engine.enqueue(given)
+    assert dict(tried[0].sampled) == given
+    assert len(tried) == 6
 
 
 def test_a_finite_space_is_tried_whole_and_no_point_twice(planned: Planned) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -146,16 +147,19 @@ def test_a_search_outlives_a_restart_of_its_database(
     postgres: PostgresServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plans = [planned(tmp_path, name, postgres) for name in ("here", "here", "there")]
-    searchers = [
-        Searcher(plan, "finish", worker=f"worker {index}", trials=15, slowness=0.2) for index, plan in enumerate(plans)
-    ]
-    lines = [searcher.said() for searcher in searchers]  # all are at work
-    postgres.stop()
-    time.sleep(1)
-    postgres.start()
-    for searcher in searchers:
-        with searcher:
-            lines += searcher.rest()
+    with ExitStack() as stack:
+        searchers = [
+            stack.enter_context(Searcher(plan, "pause", worker=f"worker {index}", trials=15, slowness=0.2))
+            for index, plan in enumerate(plans)
+        ]
+        lines = [searcher.said() for searcher in searchers]
+        for searcher in searchers:  # all are at work
+            searcher.go()
+        time.sleep(0.3)
+        postgres.stop()
+        time.sleep(1)
+        postgres.start()
+        lines += [line for searcher in searchers for line in searcher.rest()]
     assert sorted(line["number"] for line in lines if line["told"]) == list(range(15))
     assert [each["status"] for each in in_order(plans[0])] == [Status.FINISHED] * 15
     assert not any(line["taken_over"] for line in lines)  # each went on with its own
@@ -163,6 +167,20 @@ def test_a_search_outlives_a_restart_of_its_database(
     assert "does not answer" in warned
     assert PASSWORD not in warned
     assert quote(PASSWORD, safe="") not in warned
+
+
+def test_machines_that_come_first_together_make_the_tables_once(postgres: PostgresServer, tmp_path: Path) -> None:
+    postgres.ask("CREATE DATABASE fresh")
+    try:
+        with ExitStack() as stack:
+            searchers = []
+            for name in ("here", "there", "elsewhere"):
+                plan = plan_of(machine(tmp_path, name), storage=postgres.url.replace("/postgres", "/fresh"))
+                searchers.append(stack.enter_context(Searcher(plan, "finish", trials=6)))
+            lines = [line for searcher in searchers for line in searcher.rest()]
+        assert sorted(line["number"] for line in lines) == list(range(6))
+    finally:
+        postgres.ask("DROP DATABASE fresh WITH (FORCE)")
 
 
 @pytest.mark.parametrize(
