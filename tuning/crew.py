@@ -92,10 +92,10 @@ class Crew:
                 work = locks.take(lock_of(firing), wait=False)
             if work is None:
                 return None
-            if job is None:
-                self.firings.end(firing, Progress.FAILED, "interrupted, and no longer in the schedule", _now())
-            else:
+            if job is not None and job.task == firing.task:
                 self._carry_out(firing, job, work)
+            elif self.firings.find(firing) in self.firings.unfinished(firing.job):  # nobody ended it meanwhile
+                self.firings.end(firing, Progress.FAILED, "interrupted, and no longer in the schedule", _now())
         return self.firings.find(firing)
 
     def stop(self) -> None:

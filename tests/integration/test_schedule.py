@@ -304,7 +304,7 @@ def test_an_interrupted_firing_of_a_job_that_was_removed_fails(place: Place) -> 
     begun = Firing("gone", datetime(2026, 6, 1, tzinfo=UTC), "pneumonia", "gone-0", began=datetime.now(UTC))
     assert place.firings.claim(begun)
     with place.scheduler():
-        place.wait_until(lambda: place.rows == [("00:00", "FAILED")])
+        place.wait_for(("00:00", "FAILED"))
     assert place.firings.newest(1)[0].reason == "interrupted, and no longer in the schedule"
 
 
