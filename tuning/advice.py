@@ -78,7 +78,7 @@ def _choices(findings: Findings) -> Iterator[str]:
     for parameter in findings.drawn:
         counts = Counter(str(record.trial.sampled.get(parameter.name)) for record in ordered)
         drawn = {str(record.trial.sampled.get(parameter.name)) for record in top}
-        if parameter.choices and len(drawn) == 1 and len(counts) > 1:
+        if parameter.choices and not _is_ordered(parameter) and len(drawn) == 1 and len(counts) > 1:
             [label] = drawn
             expected = counts[label] / len(ordered)
             if label != "None" and expected ** len(top) < 0.1:  # else chance would often do the same
@@ -119,15 +119,20 @@ def _idle(findings: Findings) -> Iterator[str]:
 def _place(parameter: Parameter, value: int | float | str) -> float | None:
     """Where a value lies in its range, from 0 to 1; None where there is no such order."""
     if parameter.choices:
-        known = [_plain(label) for label in parameter.choices]
-        if len(known) < 3 or any(isinstance(label, str) for label in known):
+        if not _is_ordered(parameter):
             return None
+        known = [_plain(label) for label in parameter.choices]
         return sorted(known, key=float).index(_plain(value)) / (len(known) - 1)
     low, high = parameter.low, parameter.high
     if low is None or high is None or low == high:
         return None
     scale = math.log if parameter.log else float
     return (scale(float(value)) - scale(low)) / (scale(high) - scale(low))
+
+
+def _is_ordered(parameter: Parameter) -> bool:
+    """Whether choices are numbers, so that one may lie at an end of them."""
+    return len(parameter.choices) > 2 and not any(isinstance(_plain(label), str) for label in parameter.choices)
 
 
 def _plain(label: int | float | str | None) -> int | float | str:

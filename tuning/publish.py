@@ -110,7 +110,7 @@ def _history(run: Run, findings: Findings) -> pd.DataFrame | None:
     if not found:
         return None
     frame = pd.DataFrame({name: pd.Series(values, dtype=float) for name, values in found.items()}).sort_index()
-    return frame.rename_axis("epoch").reset_index()
+    return frame.drop(columns="train/seconds", errors="ignore").rename_axis("epoch").reset_index()
 
 
 def _kept_epoch(findings: Findings) -> int:

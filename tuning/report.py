@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from secondread.evaluation.wording import readable
 from secondread.report.page import environment, picture
 from tuning.advice import advice
 from tuning.engine import Record, Status
@@ -17,6 +16,7 @@ from tuning.space import Parameter
 from tuning.wording import STATUS_NAMES, duration, last_words, number, objective_name, short_names
 
 _ENGINES = {"optuna": "Optuna", "keras_tuner": "Keras Tuner"}
+_ALGORITHMS = {"tpe": "TPE", "hyperband": "Hyperband", "bayesian": "Bayesian optimization"}
 _CHAPTERS = (  # title, what it shows, names of figures
     ("How it went", "Each trial, and the best one so far.", ("best_so_far", "best_trial")),
     ("Compromises", "Trials on the front are beaten by none in every objective.", ("pareto",)),
@@ -100,7 +100,7 @@ def _counted(count: int) -> str:
 
 def _course(plan: Plan, findings: Findings, now: float) -> str:
     settings = plan.settings
-    by = f"{_ENGINES[settings.engine]}'s {readable(settings.draws_by)}"
+    by = f"{_ENGINES[settings.engine]}'s {_ALGORITHMS.get(settings.draws_by, settings.draws_by + ' search')}"
     by += f" with {settings.pruner} pruning" if settings.engine == "optuna" and settings.pruner != "none" else ""
     went = ", ".join(
         f"{len(findings.of(status))} {STATUS_NAMES[status]}"
@@ -123,7 +123,7 @@ def _tiles(findings: Findings, now: float) -> list[tuple[str, str, bool]]:
     values = [] if best is None else list(zip(findings.objectives, best.outcome.values, strict=True))
     lengths = [each.ended - each.began for each in findings.finished if each.ended is not None]
     return [
-        *((f"{objective_name(name)} on val", number(value), True) for name, value in values),
+        *((f"best {objective_name(name)}", number(value), True) for name, value in values),
         ("trials", f"{len(findings.records)}", False),
         *([("a measured trial took", duration(sum(lengths) / len(lengths)), False)] if lengths else []),
     ]

@@ -31,7 +31,7 @@ def number(value: object) -> str:
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Names of settings without their group, where that is still one name each."""
-    leaves = [name.rsplit(".", 1)[-1] for name in names]
+    leaves = [name.removesuffix(".name").rsplit(".", 1)[-1] for name in names]
     return {name: leaf if leaves.count(leaf) == 1 else name for name, leaf in zip(names, leaves, strict=True)}
 
 
