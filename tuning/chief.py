@@ -176,7 +176,8 @@ class KerasTunerEngine:
         self._channel: Any = None
         self._channel_to: str | None = None
         self._closed = threading.Event()
-        threading.Thread(target=self._keep_joined, name="joined", daemon=True).start()
+        self._joined = threading.Thread(target=self._keep_joined, name="joined", daemon=True)
+        self._joined.start()
 
     def ask(self, worker: str, trials: int) -> Trial | None:
         """See `Engine.ask`; while all that could come next depends on trials of others, it waits."""
@@ -225,10 +226,11 @@ class KerasTunerEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._closed.set()
         with self._mutex:
+            self._closed.set()
             if self._channel:
                 self._channel.close()
+        self._joined.join()
         self._locks.close()
 
     def _call(self, method: str, **message: object) -> Message:
@@ -268,6 +270,8 @@ class KerasTunerEngine:
     def _connected(self) -> Any:
         address = self._address or self._found()["address"]
         with self._mutex:
+            if self._closed.is_set():
+                raise _NoChief
             if address != self._channel_to:
                 if self._channel:
                     self._channel.close()

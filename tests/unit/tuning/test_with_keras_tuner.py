@@ -85,6 +85,17 @@ def test_hyperband_begins_anew_until_there_are_as_many_trials_as_asked_for(tmp_p
         assert len(tried(oracle, 40)) == 40
 
 
+def test_hyperband_waits_for_others_alone(tmp_path: Path) -> None:
+    with oracle_of(keras_tuner_plan(tmp_path, "hyperband", SIX_POINTS, epochs=9)) as oracle:
+        first = [trial for trial in (asked(oracle) for _ in range(6)) if trial]
+        assert len(first) == 6  # of a round of nine
+        assert oracle.ask(WORKER, "one more", 20, local=False) == (None, False)
+        assert oracle.ask("another", "one more", 20, local=False) == (None, True)
+        for trial in first:
+            oracle.tell(WORKER, trial.number, done(trial.sampled))
+        assert oracle.ask("another", "one more", 20, local=False) == (None, False)
+
+
 def test_a_grid_has_every_point_once_in_order_also_after_a_restart(tmp_path: Path) -> None:
     plan = keras_tuner_plan(tmp_path, "grid", SIX_POINTS)
     trials: list[Trial] = []
@@ -130,7 +141,8 @@ def test_a_proposal_is_as_good_as_keras_tuners_own(tmp_path: Path) -> None:
     two = replace(MIXED, parameters=(MIXED.parameters[0], MIXED.parameters[5]))
     with oracle_of(keras_tuner_plan(tmp_path, "bayesian", two, trials=30)) as oracle, threadpool_limits(1):
         tried(oracle, 10)
-        bayesian, theirs = oracle._oracle, []
+        bayesian: Any = oracle._oracle
+        theirs: list[Any] = []
         ours = bayesian.proposal()
         bayesian._vector_to_values = theirs.append
         oracles.BayesianOptimizationOracle.populate_space(bayesian, "0010")
