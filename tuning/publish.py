@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from secondread.evaluation.figures.curves import curves
 from secondread.tracking.run import Run
-from secondread.tracking.trial import epochs_of, trials_of
+from secondread.tracking.trial import Ended, epochs_of, settle_trials, trials_of
 from tuning.best import best_yaml
 from tuning.engine import Record, Status
 from tuning.figures.best_so_far import best_so_far
@@ -75,6 +75,17 @@ def publish(run: Run, plan: Plan, records: Sequence[Record], importances: Mappin
         if findings.best is not None:
             (folder / "best.yaml").write_text(best_yaml(plan, findings.best), encoding="utf-8")
         run.log_files(folder)
+
+
+def settle(run: Run, records: Sequence[Record]) -> None:
+    """Let the trials' runs end as the engine remembers, where a process was killed before it could say so."""
+    ends: dict[Status, Callable[[str], Ended]] = {
+        Status.FINISHED: lambda _: Ended.finished(),
+        Status.PRUNED: lambda _: Ended.pruned(),
+        Status.FAILED: Ended.failed,
+    }
+    outcomes = {record.trial.number: record.outcome for record in records if record.outcome.status in ends}
+    settle_trials(run, {number: ends[outcome.status](outcome.reason) for number, outcome in outcomes.items()})
 
 
 def find(run: Run, plan: Plan, records: Sequence[Record], importances: Mapping[str, float]) -> Findings:

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from secondread.config import load_config
 from secondread.tracking.run import Run
 from secondread.tracking.search import Search, open_search
-from secondread.tracking.trial import join_search, open_trial
+from secondread.tracking.trial import join_search, open_trial, trials_of
 from tuning import publish as module
 from tuning.engine import Record, Status
-from tuning.publish import Publisher, publish
+from tuning.publish import Publisher, publish, settle
 
 FILES = {
     *("report.html", "trials.parquet", "best.yaml"),
@@ -83,6 +83,22 @@ def test_a_search_without_a_measured_trial_has_a_report(tracked: MlflowClient) -
     assert files(tracked, run) - {"git.diff"} == {
         *("report.html", "trials.parquet", "figures/best_so_far.png", "figures/time_line.png")
     }
+
+
+def test_runs_whose_worker_was_killed_at_the_end_say_what_the_engine_knows(tracked: MlflowClient) -> None:
+    records = [record(0, 0.9), record(1), record(2, status=Status.FAILED, reason="no memory")]
+    records.append(record(3, status=Status.RUNNING))
+    with searching() as run:
+        for each in records:
+            with open_trial(join_search(run.id), each.trial.number, load_config("pneumonia", {}), "w") as opened:
+                opened.leave()
+        settle(run, records)
+        assert [(seen.status, seen.pruned, seen.error) for seen in trials_of(run)] == [
+            ("FINISHED", False, ""),
+            ("KILLED", True, ""),
+            ("FAILED", False, "no memory"),
+            ("RUNNING", False, ""),
+        ]
 
 
 def test_publishing_takes_a_fiftieth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
