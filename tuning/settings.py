@@ -41,12 +41,12 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Literal["optuna", "keras_tuner"] = Field("optuna", description="who draws the trials")
+    engine: Literal["optuna", "keras_tuner"] = Field("optuna", description="who draws the trials: optuna, keras_tuner")
     algorithm: Annotated[str | None, Maybe] = Field(
         None, description="optuna: tpe, random; keras_tuner: bayesian, random, hyperband, grid (default: the first)"
     )
     pruner: Literal["median", "hyperband", "none"] = Field(
-        "median", description="stops trials that lag behind; optuna, with one objective"
+        "median", description="stops trials that lag behind: median, hyperband, none; optuna, with one objective"
     )
     objectives: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         ("auroc",), description=f"what is sought on val: {', '.join(OBJECTIVES)}; several, separated by commas"
@@ -76,6 +76,8 @@ class SearchSettings(BaseModel):
             raise ValueError("objectives: Keras Tuner answers one; use engine=optuna for several")
         if self.engine == "keras_tuner" and self.storage != "local":
             raise ValueError("storage: Keras Tuner shares a search by its chief and workers; see --help")
+        if self.folds and self.epochs is not None:
+            raise ValueError("epochs: with folds use trials or minutes as the budget")
         if self.folds == 1:
             raise ValueError("folds: takes at least 2; 0 measures on val")
         return self

@@ -53,6 +53,14 @@ class SearchSpace:
         """Whether a parameter's condition holds, given those before it."""
         return all(sampled.get(name) in labels for name, labels in parameter.when.items())
 
+    def first(self) -> dict[str, int | float | str]:
+        """Give one point: the lower bound of every range, the first of all choices."""
+        point: dict[str, int | float | str] = {}
+        for each in self.parameters:
+            if self.active(each, point):
+                point[each.name] = next(iter(each.choices)) if each.low is None else each.low
+        return point
+
     def settings(self, sampled: Sampled) -> dict[str, object]:
         """Give drawn values as dotted settings of the configuration; a choice's label becomes its value."""
         known = {parameter.name: parameter for parameter in self.parameters}

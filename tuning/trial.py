@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -37,7 +38,7 @@ class Conversation:
 
 def run_trial() -> None:
     """Carry out the order on the standard input; what the training prints goes to the standard error."""
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Conversation(sys.stdin, said)

@@ -21,10 +21,14 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends (Linux; elsewhere nothing happens)."""
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to end this process when its parent ends (Linux; elsewhere nothing happens).
+
+    Args:
+        by: SIGTERM lets it end its run; SIGKILL is for whoever leaves that to others, and cannot be missed.
+    """
     if platform.system() == "Linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
 
 
 def refresh_s() -> float:

@@ -1,0 +1,110 @@
+"""A trial's process from start to end: its epochs are told on, it may be stopped, and when it is killed it goes on."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from secondread.config import RunConfig
+from secondread.tracking.trial import TrialRun
+from tuning.engine import Engine, Outcome, Status, Trial
+from tuning.plan import Plan
+from tuning.trial_process import TrialOrder, TrialProcess
+
+Figures = Mapping[str, float]
+
+# What an epoch's figures say of an objective, to stop what lags behind; a network's size and speed do not change.
+_ON_THE_WAY = {
+    "auroc": "val/auroc",
+    "average_precision": "val/auroc",
+    "log_loss": "val/loss",
+    "weighted_log_loss": "val/loss",
+}
+_DEATHS = 5  # without an epoch between them, until a trial is given up
+_VMSTAT = Path("/proc/vmstat")
+
+
+def attempt(plan: Plan, engine: Engine, trial: Trial, config: RunConfig, run: TrialRun) -> tuple[Outcome, Figures]:
+    """Train and measure one trial; a process that a signal ends is followed by one that goes on from its last epoch.
+
+    Returns:
+        how it ended, and the best epoch's figures where it came to its end.
+    """
+    deaths, status = 0, 0
+    while deaths < _DEATHS:
+        killed_before = _killed_for_memory()
+        conversation = _Conversation(plan, engine, trial, run)
+        with TrialProcess.start(_order(plan, trial, config)) as process:
+            ended = conversation.hold(process)
+        if ended is not None:
+            return ended
+        status = process.returncode or 0
+        if status >= 0:
+            return _failed(f"its process ended with status {status}; its log.txt says more"), {}
+        if status == -signal.SIGKILL and _killed_for_memory() > killed_before:
+            return _failed("out of memory: the system ended its process"), {}
+        deaths = 1 if conversation.heard else deaths + 1
+    return _failed(f"its process was ended {deaths} times by {signal.Signals(-status).name}, with no epoch between"), {}
+
+
+def folder_of(plan: Plan, number: int) -> Path:
+    """Where a trial's training is kept while it may be gone on with."""
+    return plan.folder / "trials" / f"{number:04d}"
+
+
+def _order(plan: Plan, trial: Trial, config: RunConfig) -> TrialOrder:
+    return TrialOrder(
+        config=config,
+        objectives=plan.settings.objectives,
+        folder=folder_of(plan, trial.number),
+        folds=plan.settings.folds,
+        seed=plan.settings.seed,
+        epochs=trial.epochs,
+        continues_folder=None if trial.continues is None else folder_of(plan, trial.continues),
+    )
+
+
+class _Conversation:
+    """What is said between a worker and one trial process."""
+
+    def __init__(self, plan: Plan, engine: Engine, trial: Trial, run: TrialRun) -> None:
+        self._objective = plan.settings.objectives[0]
+        self._engine = engine
+        self._trial = trial
+        self._run = run
+        self.heard = 0  # epochs and folds
+
+    def hold(self, process: TrialProcess) -> tuple[Outcome, Figures] | None:
+        """Listen until the process has said how the trial ended; None when it died before."""
+        for message in process:
+            if "done" in message:
+                done = message["done"]
+                return Outcome(Status.FINISHED, tuple(done["values"])), done["metrics"]
+            if "failed" in message:
+                return _failed(message["failed"]), {}
+            if "stopped" in message:
+                return Outcome(Status.PRUNED), {}
+            self.heard += 1
+            process.answer("stop" if self._should_stop(message) else "go")
+        return None
+
+    def _should_stop(self, message: Mapping[str, Any]) -> bool:
+        if "fold" in message:
+            step, value = message["fold"], message["values"].get(self._objective)
+        else:
+            step, value = message["epoch"], message["values"].get(_ON_THE_WAY.get(self._objective, ""))
+            self._run.log_epoch(message["values"], step)
+        return value is not None and self._engine.report(self._trial, step, float(value))
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(Status.FAILED, reason=reason)
+
+
+def _killed_for_memory() -> int:
+    """How many processes the system has ended because memory ran out, since it started; 0 where it does not count."""
+    try:
+        counts = dict(line.split() for line in _VMSTAT.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts.get("oom_kill", 0))
