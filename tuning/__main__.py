@@ -5,6 +5,7 @@ import difflib
 import os
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from secondread.cli import fail, overrides_of
@@ -13,6 +14,7 @@ from secondread.execution import die_with_parent
 from secondread.tasks import task_names
 from tuning.settings import SearchSettings, read_settings
 
+_SCHEDULE = Path(__file__).with_name("schedule.yaml")
 _SEARCH_EPILOG = """\
 any setting of a training follows by its dotted name and holds for every trial, such as --train.epochs 5; `python -m
 secondread train --help` lists them. What is searched stands in a YAML file: those of the project are in tuning/spaces,
@@ -66,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         shown = "" if default is None else f" (default: {str(default).lower()})"
         search.add_argument(f"--{name}", help=f"{field.description}{shown}")
+    schedule = _add(verbs, "schedule", _schedule, "carry out recurring searches and promotions until ctrl-C")
+    _add_schedule(schedule)
+    schedule.add_argument("--once", action="store_true", help="each job now, then end: for systemd or Kubernetes")
+    schedule.add_argument("--job", help="with --once, this job alone")
+    _add_schedule(
+        _add(verbs, "jobs", _jobs, "print when each job of a schedule is due next, and what became of others")
+    )
     for name, run_verb in (("work", _work), ("trial", _trial), ("retrain", _retrain)):
         _add(verbs, name, run_verb, None).set_defaults(is_part=True)
     return parser
@@ -104,6 +113,22 @@ def _refuse_unknown_flags(overrides: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"--{name}: unknown setting" + (f"; did you mean --{close[0]}?" if close else "; see --help")
             )
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schedule", type=Path, default=_SCHEDULE, help="a YAML file (default: the project's example)")
+
+
+def _schedule(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from tuning.schedule import schedule
+
+    schedule(known.schedule, once=known.once, job=known.job)
+
+
+def _jobs(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from tuning.jobs import print_jobs
+
+    print_jobs(known.schedule)
 
 
 def _work(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
