@@ -69,6 +69,7 @@ def _described(
     task: str, key: str, name: str, space: SearchSpace, settings: SearchSettings, base: Mapping[str, str]
 ) -> Search:
     kept = {field: str(value) for field, value in settings.model_dump(mode="json").items()}
+    kept["algorithm"] = settings.draws_by
     fixed = {field: value for field, value in kept.items() if field not in _MAY_CHANGE} | {"space": space.name}
     told = {field: kept[field] for field in _MAY_CHANGE if field != "storage"}
     searched = tuple(parameter.name for parameter in space.parameters)
@@ -109,8 +110,9 @@ def _lead(plan: Plan, run: Run, began: float) -> None:
         workers = Workers(plan, began, address, "worker-")
         try:
             _oversee(plan, run, engine, workers, began)
-        except BaseException:
-            print(f"search {plan.name}: interrupted; the same command goes on where it was", flush=True)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                print(f"search {plan.name}: interrupted; the same command goes on where it was", flush=True)
             raise
         finally:
             workers.dismiss()
