@@ -35,7 +35,7 @@ from secondread.tracking.trial import join_search, open_trial
 from tuning.engine import Engine, Outcome, Status, Trial
 from tuning.engines import importances, open_engine, served
 from tuning.plan import Plan
-from tuning.report import publish
+from tuning.publish import publish
 from tuning.settings import SearchSettings
 from tuning.space import Parameter, SearchSpace
 from tuning.trial_process import TrialOrder, TrialProcess
@@ -50,7 +50,7 @@ SPACE = SearchSpace(
     "the settings that matter most of a small network",
     (TASK,),
     (
-        Parameter("model.width", low=4, high=24, step=4),
+        Parameter("model.width", low=16, high=48, step=8),
         Parameter("train.learning_rate", low=1e-4, high=3e-2, log=True),
         Parameter("train.batch_size", choices={"32": 32, "64": 64, "128": 128}),
         Parameter("train.optimizer", choices={"adam": "adam", "adamw": "adamw", "sgd": "sgd"}),
@@ -130,8 +130,8 @@ def compare_costs() -> None:
         for _ in range(3):
             with (
                 searched(name, TRIALS, pruner="none") as (plan, _),
-                served(plan) as address,
-                closing(open_engine(plan, address)) as engine,
+                served(plan),
+                closing(open_engine(plan)) as engine,
             ):
                 began = time.perf_counter()
                 tried(plan, engine, "worker-0")
@@ -162,7 +162,7 @@ callback = MLflowCallback("sqlite:///{folder}/mlflow.db", metric_name="auroc", c
 
 
 def objective(trial):
-    trial.suggest_int("width", 4, 24, step=4)
+    trial.suggest_int("width", 16, 48, step=8)
     rate = trial.suggest_float("rate", 1e-4, 3e-2, log=True)
     trial.suggest_categorical("batch", [32, 64, 128])
     trial.suggest_categorical("optimizer", ["adam", "adamw", "sgd"])
@@ -183,7 +183,7 @@ def start_of_a_trial() -> float:
     """Seconds until a trial's process has trained one short epoch on the phantom, its images being ready."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["SECONDREAD_HOME"] = name
-        given = {"train.epochs": 1, "preprocess.size": 32, "data.limit": 200, "model.width": 4}
+        given = {"train.epochs": 1, "preprocess.size": 32, "data.limit": 200, "model.width": 16}
         order = TrialOrder(config=load_config(TASK, given), objectives=("auroc",), folder=Path(name) / "trial")
         took = []
         for turn in range(3):
@@ -203,11 +203,11 @@ def print_share() -> None:
         flush=True,
     )
     for name in ("optuna", "keras_tuner"):
-        with searched(name, MINUTE_TRIALS, pruner="none") as (plan, _), served(plan) as address:
+        with searched(name, MINUTE_TRIALS, pruner="none") as (plan, _), served(plan):
             context = multiprocessing.get_context("spawn")
             with context.Pool(WORKERS) as pool:
                 pool.map(_ready, range(WORKERS))
-                told = [(plan, address, f"worker-{place}") for place in range(WORKERS)]
+                told = [(plan, f"worker-{place}") for place in range(WORKERS)]
                 lost = pool.starmap(_lost, told, chunksize=1)
         print(f"  {name:12} {max(lost):.2%} of a worker's time", flush=True)
 
@@ -216,8 +216,8 @@ def _ready(place: int) -> None:
     time.sleep(1)
 
 
-def _lost(plan: Plan, address: str | None, worker: str) -> float:
-    with closing(open_engine(plan, address)) as engine:
+def _lost(plan: Plan, worker: str) -> float:
+    with closing(open_engine(plan)) as engine:
         began = time.perf_counter()
         slept = tried(plan, engine, worker, TRIAL_S / EPOCHS)
         took = time.perf_counter() - began
@@ -228,12 +228,12 @@ def print_memory() -> None:
     """Megabytes of the process that coordinates, which reads all records and publishes, while trials are tried."""
     print(f"\nmemory of the coordinating process over {MANY} trials", flush=True)
     for name in ("optuna", "keras_tuner"):
-        with searched(name, MANY, pruner="none") as (plan, run), served(plan) as address:
+        with searched(name, MANY, pruner="none") as (plan, run), served(plan):
             context = multiprocessing.get_context("spawn")
-            worker = context.Process(target=_lost_nothing, args=(plan, address))
+            worker = context.Process(target=_lost_nothing, args=(plan,))
             worker.start()
             held: dict[int, float] = {}
-            with closing(open_engine(plan, address)) as engine:
+            with closing(open_engine(plan)) as engine:
                 while worker.is_alive():
                     records = engine.records()
                     if len(records) // 20 * 20 not in held and len(records) >= 20:
@@ -244,8 +244,8 @@ def print_memory() -> None:
         print(f"  {name:12} " + ", ".join(f"{count}: {size:.0f} MB" for count, size in held.items()), flush=True)
 
 
-def _lost_nothing(plan: Plan, address: str | None) -> None:
-    with closing(open_engine(plan, address)) as engine:
+def _lost_nothing(plan: Plan) -> None:
+    with closing(open_engine(plan)) as engine:
         tried(plan, engine, "worker-0")
 
 
@@ -293,7 +293,7 @@ def compare_algorithms(data: str, minutes: float, seeds: int) -> None:
 def timed(plan: Plan, carry_out: Callable[..., dict[str, object]], seconds: float) -> list[tuple[float, float]]:
     """Search for so long; the second in which each trial ended and its value, NaN for those that were pruned."""
     found = []
-    with closing(open_engine(plan, None)) as engine:
+    with closing(open_engine(plan)) as engine:
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
             trial = engine.ask("worker-0", plan.settings.trials)

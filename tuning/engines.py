@@ -1,25 +1,56 @@
-"""Engines by name."""
+"""Engines by name; each is imported where it is used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuning.engine import Engine
 from tuning.plan import Plan
+from tuning.settings import SearchSettings
+from tuning.space import SearchSpace
 
 
-def open_engine(plan: Plan, address: str | None) -> Engine:
-    """Connect to a search's engine.
+def refuse_misfits(space: SearchSpace, settings: SearchSettings) -> None:
+    """Say, before anything is opened, what an engine cannot search.
 
-    Args:
-        address: where it is served, HOST:PORT; None where every process reads its state itself.
+    Raises:
+        ConfigError: the space, or a setting, is not for this engine.
     """
+    if settings.engine == "keras_tuner":
+        from tuning.chief import refuse
+
+        refuse(space, settings)
+
+
+def may_lead(settings: SearchSettings) -> bool:
+    """Whether a process here may lead a search; Keras Tuner's workers on other machines may not."""
+    if settings.engine == "optuna":
+        return True
+    from tuning.chief import role
+
+    return role() != "worker"
+
+
+def open_engine(plan: Plan) -> Engine:
+    """Connect to a search's engine."""
     if plan.settings.engine == "optuna":
         from tuning.with_optuna import OptunaEngine
 
         return OptunaEngine(plan)
-    from tuning.with_keras_tuner import KerasTunerEngine  # loads TensorFlow
+    from tuning.chief import open_keras_tuner
 
-    return KerasTunerEngine(plan, address)
+    return open_keras_tuner(plan)
+
+
+@contextmanager
+def served(plan: Plan) -> Iterator[None]:
+    """Keep what an engine's workers ask, where they cannot read its state themselves; they find it by the plan."""
+    if plan.settings.engine == "optuna":
+        yield
+        return
+    from tuning.chief import serve_oracle
+
+    with serve_oracle(plan):
+        yield
 
 
 def importances(plan: Plan, engine: Engine) -> dict[str, float]:
@@ -30,15 +61,3 @@ def importances(plan: Plan, engine: Engine) -> dict[str, float]:
 
     assert isinstance(engine, with_optuna.OptunaEngine)
     return with_optuna.importances(engine)
-
-
-@contextmanager
-def served(plan: Plan) -> Iterator[str | None]:
-    """Serve the engine to this search's workers where they cannot read its state themselves; give its address."""
-    if plan.settings.engine == "optuna":
-        yield None
-        return
-    from tuning.with_keras_tuner import serve_oracle
-
-    with serve_oracle(plan) as address:
-        yield address

@@ -20,10 +20,10 @@ from secondread.tracking.search import Search, open_search
 from secondread.tracking.trial import Ended, settle_trials
 from tuning.budget import best_records, spent
 from tuning.engine import Engine, Outcome, Record, Status
-from tuning.engines import importances, open_engine, served
+from tuning.engines import importances, may_lead, open_engine, refuse_misfits, served
 from tuning.locks import open_locks
 from tuning.plan import Plan, search_key
-from tuning.report import publish
+from tuning.publish import Publisher
 from tuning.retrain import retrain_best
 from tuning.settings import SearchSettings
 from tuning.space import SearchSpace, load_space
@@ -31,7 +31,6 @@ from tuning.warm import enqueue_earlier
 from tuning.workers import Workers
 
 _LOOK_S = 1.0
-_PUBLISH_S = 30.0
 _RETURN_S = 10.0  # until somebody asks again for what others may have left
 # What a search may be given more of, or do elsewhere, when it is gone on with.
 _MAY_CHANGE = ("trials", "minutes", "epochs", "patience", "workers", "storage", "retrain", "warm_start")
@@ -47,19 +46,20 @@ def search(task: str, name: str, space_name: str, settings: SearchSettings, base
     """
     began = time.time()
     space = load_space(space_name, task, base)
+    refuse_misfits(space, settings)
     key = search_key(connect().tracking_uri, task, settings.engine, name)
     folder = home() / "searches" / key
     folder.mkdir(parents=True, exist_ok=True)
     described = _described(task, key, name, space, settings, base)
     with closing(open_locks(settings.storage, folder)) as locks:
-        leads = locks.take(f"coordinator-{key}", wait=False) is not None
+        leads = may_lead(settings) and locks.take(f"coordinator-{key}", wait=False) is not None
         with open_search(described, lambda: _audited(task, space, base), leads=leads) as (run, _):
             plan = Plan(key, name, task, dict(base), space, settings, folder, run.id, run.experiment_id)
             if leads:
                 _lead(plan, run, began)
                 return
             _join(plan, began)
-        abandoned = locks.take(f"coordinator-{key}", wait=False) is not None
+        abandoned = may_lead(settings) and locks.take(f"coordinator-{key}", wait=False) is not None
     if abandoned:
         print("the process that led the search is gone; this one closes it", flush=True)
         search(task, name, space_name, settings, base)
@@ -87,7 +87,7 @@ def _audited(task: str, space: SearchSpace, base: Mapping[str, str]) -> Prepared
 def _join(plan: Plan, began: float) -> None:
     """Work for a search that another process leads."""
     print(f"search {plan.name} is running: this command works for it", flush=True)
-    workers = Workers(plan, began, None, f"{platform.node()}-{os.getpid()}-")
+    workers = Workers(plan, began, f"{platform.node()}-{os.getpid()}-")
     try:
         workers.hire(plan.settings.workers)
         while workers.working:
@@ -99,7 +99,7 @@ def _join(plan: Plan, began: float) -> None:
 
 def _lead(plan: Plan, run: Run, began: float) -> None:
     """Try every trial, say what was found, and train the best again."""
-    with served(plan) as address, closing(open_engine(plan, address)) as engine:
+    with served(plan), closing(open_engine(plan)) as engine:
         known = engine.records()
         if known:
             print(
@@ -107,9 +107,10 @@ def _lead(plan: Plan, run: Run, began: float) -> None:
             )
         elif plan.settings.warm_start:
             enqueue_earlier(plan, engine)
-        workers = Workers(plan, began, address, "worker-")
+        publisher = Publisher(run, plan)
+        workers = Workers(plan, began, "worker-")
         try:
-            _oversee(plan, run, engine, workers, began)
+            _oversee(plan, engine, workers, publisher, began)
         except BaseException as error:
             if not isinstance(error, Exception):
                 print(f"search {plan.name}: interrupted; the same command goes on where it was", flush=True)
@@ -118,7 +119,7 @@ def _lead(plan: Plan, run: Run, began: float) -> None:
             workers.dismiss()
         records = engine.records()
         settle_trials(run, {record.trial.number: _ended_as(record.outcome) for record in records})
-        publish(run, plan, records, importances(plan, engine))
+        publisher.publish(records, importances(plan, engine))
     best = best_records(records, plan.settings.directions)
     if not best:
         raise SearchError(
@@ -129,9 +130,9 @@ def _lead(plan: Plan, run: Run, began: float) -> None:
     retrain_best(plan, run, best[0])
 
 
-def _oversee(plan: Plan, run: Run, engine: Engine, workers: Workers, began: float) -> None:
+def _oversee(plan: Plan, engine: Engine, workers: Workers, publisher: Publisher, began: float) -> None:
     """Keep the workers at it until every trial has ended."""
-    published, asked = time.monotonic(), time.monotonic()
+    asked = time.monotonic()
     workers.hire(plan.settings.workers)
     bar: tqdm[NoReturn]
     with tqdm(total=plan.settings.trials, desc="trials", unit="trial", mininterval=refresh_s()) as bar:
@@ -140,9 +141,8 @@ def _oversee(plan: Plan, run: Run, engine: Engine, workers: Workers, began: floa
             if _ended(records) > bar.n:
                 workers.progressed()
                 _advance(bar, plan, records)
-            if time.monotonic() - published > _PUBLISH_S:
-                publish(run, plan, records, importances(plan, engine))
-                published = time.monotonic()
+            if publisher.due():
+                publisher.publish(records, importances(plan, engine))
             workers.look_after()
             if not workers.working:
                 if all(record.outcome.status is not Status.RUNNING for record in engine.records()):

@@ -28,13 +28,11 @@ class Order:
     Args:
         worker: its name.
         began: when the command began, in seconds since 1970.
-        address: where the search's engine is served; None where every process reads its state itself.
     """
 
     plan: Plan
     worker: str
     began: float
-    address: str | None
 
 
 def write_order(order: Order) -> bytes:
@@ -46,7 +44,7 @@ def work() -> None:
     """Do what standard input says until there is no more to try."""
     order = TypeAdapter(Order).validate_json(sys.stdin.buffer.readline())
     search = join_search(order.plan.run_id)
-    with interruptible(), closing(open_engine(order.plan, order.address)) as engine:
+    with interruptible(), closing(open_engine(order.plan)) as engine:
         while (trial := engine.ask(order.worker, _trials(order, engine))) is not None:
             _try(order, search, engine, trial)
 
@@ -73,7 +71,7 @@ def _try(order: Order, search: Joined, engine: Engine, trial: Trial) -> None:
             outcome, figures = Outcome(Status.FAILED, reason=misfit), {}
         found = dict(zip(plan.settings.objectives, outcome.values, strict=False))
         if outcome.status is Status.FINISHED:
-            run.finish(found, figures)
+            run.finish(found, {f"best/{name.replace('/', '_')}": value for name, value in figures.items()})
         elif outcome.status is Status.PRUNED:
             run.prune()
         else:

@@ -26,10 +26,9 @@ class Workers:
         prefix: begins the workers' names.
     """
 
-    def __init__(self, plan: Plan, began: float, address: str | None, prefix: str) -> None:
+    def __init__(self, plan: Plan, began: float, prefix: str) -> None:
         self._plan = plan
         self._began = began
-        self._address = address
         self._prefix = prefix
         self._working: dict[str, subprocess.Popen[bytes]] = {}
         self._failures = self._kills = 0
@@ -52,7 +51,7 @@ class Workers:
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # who died already is replaced
-            pipe.write(write_order(Order(self._plan, name, self._began, self._address)))
+            pipe.write(write_order(Order(self._plan, name, self._began)))
         threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True).start()
         self._working[name] = process
 

@@ -121,7 +121,11 @@ class ModelSettings(_Settings):
     name: str = Field("compact_resnet", description="a preset's name")
     weights: str = Field("none", description="`none`, `imagenet`, or the path of a weights file")
     width: int | None = Field(
-        None, ge=4, le=256, description="channels of compact_resnet's first stage, twice and four times as many later"
+        None,
+        ge=16,  # with 8, TensorFlow 2.21's oneDNN writes outside its memory on AVX-512, and the process dies
+        le=256,
+        multiple_of=8,
+        description="channels of compact_resnet's first stage, twice and four times as many later",
     )
 
     @model_validator(mode="after")
