@@ -152,7 +152,7 @@ def test_what_was_drawn_wins_over_the_preset_of_the_network_that_was_drawn(tmp_p
         # 3 with compact_resnet and 1 without
         (
             "  model.name: {choices: [compact_resnet, chest_cnn]}\n"
-            "  model.width: {low: 8, high: 10, when: {model.name: [compact_resnet]}}",
+            "  model.width: {low: 16, high: 32, step: 8, when: {model.name: [compact_resnet]}}",
             4,
         ),
         # (1 + 2 plateaus) times 2, and continuous with one choice alone
@@ -279,8 +279,8 @@ def test_every_way_of_asking_for_images_is_known_beforehand(tmp_path: Path) -> N
             "train.loss.when: the conditions of train.loss, train.optimizer lead back to themselves; drop one",
         ),
         (
-            "  model.name: {choices: [compact_resnet, chest_cnn]}\n  model.width: {low: 8, high: 16}",
-            "model.name=chest_cnn with model.width=8: model: model.width=8: only compact_resnet has one",
+            "  model.name: {choices: [compact_resnet, chest_cnn]}\n  model.width: {low: 16, high: 32, step: 8}",
+            "model.name=chest_cnn with model.width=16: model: model.width=16: only compact_resnet has one",
         ),
         (
             "  preprocess.channels: {choices: [3, 1]}\n  preprocess.size: {choices: [32, 64]}",
@@ -372,9 +372,9 @@ def test_what_the_user_typed_must_fit_too(typed: dict[str, object], message: str
 
 
 def test_what_the_user_typed_may_be_what_a_parameter_needs(tmp_path: Path) -> None:
-    parameters = "  model.width: {low: 8, high: 16}"
+    parameters = "  model.width: {low: 16, high: 32, step: 8}"
     assert space(tmp_path, parameters, {"model": "compact_resnet"}).parameters[0].name == "model.width"
-    assert refusal(tmp_path, parameters, {"model": "chest_cnn"}).startswith("model.width=8: model: model.width=8: only")
+    assert refusal(tmp_path, parameters, {"model": "chest_cnn"}).startswith("model.width=16: model: model.width=16: only")
 
 
 @pytest.mark.parametrize(
