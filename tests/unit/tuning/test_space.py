@@ -374,7 +374,9 @@ def test_what_the_user_typed_must_fit_too(typed: dict[str, object], message: str
 def test_what_the_user_typed_may_be_what_a_parameter_needs(tmp_path: Path) -> None:
     parameters = "  model.width: {low: 16, high: 32, step: 8}"
     assert space(tmp_path, parameters, {"model": "compact_resnet"}).parameters[0].name == "model.width"
-    assert refusal(tmp_path, parameters, {"model": "chest_cnn"}).startswith("model.width=16: model: model.width=16: only")
+    assert refusal(tmp_path, parameters, {"model": "chest_cnn"}).startswith(
+        "model.width=16: model: model.width=16: only"
+    )
 
 
 @pytest.mark.parametrize(
