@@ -1,8 +1,9 @@
 """What a search seeks, measured on val by patient, or on the network itself."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,9 @@ def refuse_unmeasurable(names: Sequence[str], table: pd.DataFrame, primary: str)
 
 
 def _weights(answers: Answers) -> npt.NDArray[np.float64]:
-    """One over the images of each image's patient, as multiples of the smallest."""
+    """One over the images of each image's patient."""
     _, patient, images = np.unique(answers.patients, return_inverse=True, return_counts=True)
-    weights: npt.NDArray[np.float64] = images.max(initial=1) / images[patient]
+    weights: npt.NDArray[np.float64] = 1 / images[patient]
     return weights
 
 
@@ -79,7 +80,9 @@ def _counts(table: pd.DataFrame, label: str) -> tuple[npt.NDArray[np.float64], n
     answers = Answers.of(table, label)
     if not answers.has_both_classes:
         return np.zeros((1, 1)), np.zeros((1, 1))
-    return Ranking.of(answers.truth, answers.probabilities).counts(_weights(answers)[None, :])
+    weights = _weights(answers)
+    # As multiples of the smallest: the precision of less than one whole image is held for none.
+    return Ranking.of(answers.truth, answers.probabilities).counts(weights[None, :] / weights.min())
 
 
 def _log_loss(table: pd.DataFrame, labels: Sequence[str], primary: str, model: Model) -> float:
@@ -90,15 +93,15 @@ def _weighted_log_loss(table: pd.DataFrame, labels: Sequence[str], primary: str,
     return _mean_loss(table, dict.fromkeys(labels, 1.0) | {primary: 2.0})
 
 
-def _mean_loss(table: pd.DataFrame, counts: dict[str, float]) -> float:
-    """Mean over patients and labels; a patient's weight for a label is 1, and `counts` times that."""
+def _mean_loss(table: pd.DataFrame, counts: Mapping[str, float]) -> float:
+    """Mean over the labels of every patient, each of them weighing what `counts` says."""
     losses = weight = 0.0
     for label, times in counts.items():
         answers = Answers.of(table, label)
-        own = _weights(answers) / max(_weights(answers).sum(), 1) * len(np.unique(answers.patients)) * times
+        own = times * _weights(answers)
         losses += float(own @ log_losses(answers.truth, answers.probabilities))
         weight += float(own.sum())
-    return losses / weight if weight else float("nan")
+    return losses / weight if weight else math.nan
 
 
 def _latency(table: pd.DataFrame, labels: Sequence[str], primary: str, model: Model) -> float:
@@ -117,10 +120,10 @@ def _parameters(table: pd.DataFrame, labels: Sequence[str], primary: str, model:
 
 
 _Objective = Callable[[pd.DataFrame, Sequence[str], str, Model], float]
-_QUALITY: dict[str, _Objective] = {
+_QUALITY: Mapping[str, _Objective] = {
     "auroc": _auroc,
     "average_precision": _average_precision,
     "log_loss": _log_loss,
     "weighted_log_loss": _weighted_log_loss,
 }
-_COST: dict[str, _Objective] = {"latency": _latency, "parameters": _parameters}
+_COST: Mapping[str, _Objective] = {"latency": _latency, "parameters": _parameters}

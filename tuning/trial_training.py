@@ -70,7 +70,7 @@ def carry_out(order: TrialOrder, may_go_on: MayGoOn) -> dict[str, object]:
         fits = (_on_folds if order.folds else _on_val)(order, may_go_on, place)
         return {
             "done": {
-                "values": list(np.mean([fit.values for fit in fits], axis=0)),
+                "values": np.mean([fit.values for fit in fits], axis=0).tolist(),
                 "metrics": _mean([fit.metrics for fit in fits]),
                 "epochs": sum(fit.epochs for fit in fits),
             }

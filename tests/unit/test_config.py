@@ -12,6 +12,7 @@ from secondread.config import (
     DataSettings,
     RunConfig,
     Window,
+    dotted,
     load_config,
     load_preset,
     preset_names,
@@ -196,6 +197,28 @@ def test_a_value_out_of_range_names_its_setting_and_what_came(typed: str, receiv
 def test_a_window_without_a_name_is_answered_with_the_known_ones() -> None:
     message = refusal({"preprocess.windows": "lung,brain,soft"})
     assert "'lung' is no window; use one of brain, subdural, soft or CENTER/WIDTH such as 40/80" in message
+
+
+def test_only_compact_resnet_has_a_width() -> None:
+    assert load_config("pneumonia", {"model.width": "16"}).model.width == 16
+    assert load_config("pneumonia", {}).model.width is None
+    message = refusal({"model": "chest_cnn", "model.width": "16"})
+    assert message.startswith("model: model.width=16: only compact_resnet has one, not chest_cnn; leave it out")
+
+
+def test_reading_a_preset_twice_gives_each_reader_its_own() -> None:
+    first = load_preset("chest_cnn")
+    first["train"]["epochs"] = 99
+    assert load_preset("chest_cnn")["train"]["epochs"] == 5
+
+
+def test_settings_have_one_dotted_name_however_they_are_written() -> None:
+    assert dotted({"model": "chest_cnn", "train": {"epochs": 3, "plateau": None}, "data": {"limit": 5}}) == {
+        "model.name": "chest_cnn",
+        "train.epochs": 3,
+        "train.plateau": None,
+        "data.limit": 5,
+    }
 
 
 def test_each_channel_has_a_window() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from secondread.config import RunConfig, load_config
+from secondread.errors import TrainingError
 from secondread.training import Images, OnEpoch, predict, train
 
 SIZE = 16
@@ -120,3 +121,37 @@ def test_class_weights_let_a_rare_class_weigh_as_much(tmp_path: Path) -> None:
     weighted = train(config(train__epochs=1, data__class_weights=True), few, None, tmp_path / "weighted", nothing)
     # 2 of 48 positive: each weighs 48 / (2 * 2) = 12, so the network leans further towards yes.
     assert predict(weighted.model, few, 1).mean() > predict(plain.model, few, 1).mean()
+
+
+def test_a_training_that_was_ended_early_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    asked = config(train__epochs=4, train__schedule="cosine", train__learning_rate=0.01)
+    whole = train(asked, images(), images(), tmp_path / "whole", nothing)
+    short = train(asked, images(), images(), tmp_path / "short", nothing, until=2)
+    # The learning rate falls as over all four epochs.
+    np.testing.assert_allclose(short.history["train/learning_rate"], whole.history["train/learning_rate"][:2])
+    assert short.best_epoch <= 2
+    longer = train(asked, images(), images(), tmp_path / "short", nothing, until=9)
+    np.testing.assert_allclose(longer.history["val/loss"], whole.history["val/loss"], rtol=1e-4)
+
+
+def test_more_can_be_measured_of_each_epoch(tmp_path: Path) -> None:
+    trained = train(
+        config(train__epochs=2), images(), images(), tmp_path, nothing, measure=lambda said: {"val/mean": said.mean()}
+    )
+    last = predict(trained.model, images(), channels=1).mean()
+    assert trained.history["val/mean"][trained.best_epoch - 1] == pytest.approx(last, rel=1e-4)
+    again = train(config(train__epochs=2), images(), images(), tmp_path, nothing)
+    assert list(again.history["val/mean"]) == list(trained.history["val/mean"])  # kept with the epoch
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_says_when(tmp_path: Path) -> None:
+    told: list[int] = []
+    with pytest.raises(TrainingError, match=r"the loss is not finite in epoch 1; lower train.learning_rate"):
+        train(
+            config(train__learning_rate=3e38, train__optimizer="sgd"),
+            images(),
+            images(),
+            tmp_path,
+            lambda epoch, values: told.append(epoch),
+        )
+    assert told == []

@@ -97,6 +97,19 @@ def test_compact_resnet_sees_neither_brightness_nor_contrast() -> None:
     assert answer(model, 255 - pixels) != pytest.approx(answer(model, pixels), abs=0.01)
 
 
+@pytest.mark.parametrize("width", [8, 24, 40])
+def test_compact_resnet_is_as_wide_as_asked(width: int) -> None:
+    model = build_model(ModelSettings(name="compact_resnet", width=width), (64, 64, 3), 1)
+    filters = [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert set(filters) == {width, 2 * width, 4 * width}
+
+
+def test_compact_resnet_without_a_width_is_what_it_was() -> None:
+    assert built("compact_resnet").count_params() == 174_985
+    wide = build_model(ModelSettings(name="compact_resnet", width=24), (128, 128, 3), 1)
+    assert wide.count_params() == 174_985
+
+
 def test_chest_cnn_has_its_authors_parameters() -> None:
     model = built("chest_cnn")
     assert model.count_params() == 1_246_401
