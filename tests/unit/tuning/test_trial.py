@@ -69,7 +69,7 @@ class Worker:
 
     @property
     def places(self) -> list[int]:
-        return [message.get("epoch", message.get("fold")) for message in self.heard]
+        return [int(message.get("epoch") or message["fold"]) for message in self.heard]
 
 
 def done(message: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_poisoned_test_images_change_nothing(order: Make, store: Path, workplace
         ),
         (
             {"model": "window_cnn", "preprocess.size": 16},
-            "[path]: its images have another channels, windows than model window_cnn asks for; run `python -m secondread prep",
+            "[path]: its images have another channels, windows than model window_cnn asks for; run",
             "StoreError",
         ),
         (
