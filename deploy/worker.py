@@ -130,7 +130,7 @@ def _environment(answer_s: int) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))
     }
     return kept | {
-        "MALLOC_ARENA_MAX": "2",  # glibc: else each of the server's threads keeps free memory for itself, 30 MB together
+        "MALLOC_ARENA_MAX": "2",  # glibc: else each thread of the server keeps free memory for itself, 30 MB together
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(answer_s),
         "PYTHONUNBUFFERED": "1",
