@@ -106,11 +106,12 @@ class KerasTunerOracle:
             work = self._asked(request) or self._orphan(session, request, local=local)
             if work is None:
                 if len(self._works) >= trials:
-                    return None, False
+                    return None, any(self._may_return(each) for each in self._running())
                 drawn = self._oracle.create_trial(str(len(self._works)))
                 if drawn.status != "RUNNING":
                     others = any(each.session != session for each in self._running())
-                    return None, drawn.status == "IDLE" and others
+                    idle = drawn.status == "IDLE" and others
+                    return None, idle or any(self._may_return(each) for each in self._running())
                 work = _Work(int(drawn.trial_id), dict(drawn.hyperparameters.values), session, request, local)
                 self._works[work.number] = work
                 self._save_trial(work)
@@ -187,8 +188,11 @@ class KerasTunerOracle:
                 return False
             lock.release()
             return True
-        returns = work.session not in self._seen and time.monotonic() < self._began + _RETURN_S
-        return not self._sessions[work.session] and not returns
+        return not self._sessions[work.session] and not self._may_return(work)
+
+    def _may_return(self, work: "_Work") -> bool:
+        """Whether a worker of another machine has not come back yet since this chief began."""
+        return not work.local and work.session not in self._seen and time.monotonic() < self._began + _RETURN_S
 
     def _trial(self, work: "_Work") -> Trial:
         past = work.values.get("tuner/trial_id")
