@@ -13,13 +13,6 @@ from tuning.trial_process import TrialOrder, TrialProcess
 
 Figures = Mapping[str, float]
 
-# What an epoch's figures say of an objective, to stop what lags behind; a network's size and speed do not change.
-_ON_THE_WAY = {
-    "auroc": "val/auroc",
-    "average_precision": "val/auroc",
-    "log_loss": "val/loss",
-    "weighted_log_loss": "val/loss",
-}
 _DEATHS = 5  # without an epoch between them, until a trial is given up
 _VMSTAT = Path("/proc/vmstat")
 
@@ -68,7 +61,7 @@ class _Conversation:
     """What is said between a worker and one trial process."""
 
     def __init__(self, plan: Plan, engine: Engine, trial: Trial, run: TrialRun) -> None:
-        self._objective = plan.settings.objectives[0]
+        self._objective = f"objective/{plan.settings.objectives[0]}"  # absent on the way where speed or size is sought
         self._engine = engine
         self._trial = trial
         self._run = run
@@ -89,11 +82,11 @@ class _Conversation:
         return None
 
     def _should_stop(self, message: Mapping[str, Any]) -> bool:
-        if "fold" in message:
-            step, value = message["fold"], message["values"].get(self._objective)
-        else:
-            step, value = message["epoch"], message["values"].get(_ON_THE_WAY.get(self._objective, ""))
-            self._run.log_epoch(message["values"], step)
+        step, values = message.get("fold") or message["epoch"], message["values"]
+        if "epoch" in message:
+            # The last value of a name is what MLflow compares: an objective's is the best epoch's, told at the end.
+            self._run.log_epoch({name: each for name, each in values.items() if "objective/" not in name}, step)
+        value = values.get(self._objective)
         return value is not None and self._engine.report(self._trial, step, float(value))
 
 

@@ -71,7 +71,7 @@ def _try(order: Order, search: Joined, engine: Engine, trial: Trial) -> None:
             outcome, figures = Outcome(Status.FAILED, reason=misfit), {}
         found = dict(zip(plan.settings.objectives, outcome.values, strict=False))
         if outcome.status is Status.FINISHED:
-            run.finish(found, {f"best/{name.replace('/', '_')}": value for name, value in figures.items()})
+            run.finish(found, _of_best_epoch(figures))
         elif outcome.status is Status.PRUNED:
             run.prune()
         else:
@@ -90,6 +90,12 @@ def _configured(plan: Plan, trial: Trial) -> tuple[RunConfig, str | None]:
         return plan.space.config(plan.task, plan.base, trial.sampled), None
     except ConfigError as error:
         return load_config(plan.task, plan.base), str(error)
+
+
+def _of_best_epoch(figures: Mapping[str, float]) -> dict[str, float]:
+    """A trial's last figures by the names that a training gives them."""
+    named = {name.replace("val/", "best/val_"): value for name, value in figures.items()}
+    return {name: value for name, value in named.items() if name.startswith("best/")}
 
 
 def is_continued(plan: Plan) -> bool:

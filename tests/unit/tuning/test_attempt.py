@@ -21,7 +21,7 @@ DONE: Message = {"done": {"values": [0.9], "metrics": {"val/loss": 0.3}, "epochs
 
 
 def epoch(number: int, auroc: float = 0.5) -> Message:
-    return {"epoch": number, "values": {"val/auroc": auroc, "val/loss": 0.6}}
+    return {"epoch": number, "values": {"objective/auroc": auroc, "objective/log_loss": 0.6}}
 
 
 class ScriptedProcess:
@@ -137,7 +137,7 @@ def test_a_loss_is_reported_where_a_loss_is_sought_and_nothing_where_speed_is(mo
 
 
 def test_folds_are_reported_by_their_own_objective(monkeypatch: pytest.MonkeyPatch) -> None:
-    folds = [{"fold": number, "values": {"auroc": 0.8}} for number in (1, 2)]
+    folds = [{"fold": number, "values": {"objective/auroc": 0.8}} for number in (1, 2)]
     outcome, engine, run = tried(monkeypatch, ([*folds, DONE], 0))
     assert outcome.status is Status.FINISHED
     assert engine.reported == [(1, 0.8), (2, 0.8)]
