@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -53,5 +53,6 @@ def started(words: Sequence[str | Path], folder: Path, environment: Mapping[str,
         if process.poll() is None:
             left = psutil.Process(process.pid)
             for child in [*left.children(recursive=True), left]:
-                child.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended with the one before
+                    child.kill()
         process.wait()
