@@ -42,23 +42,3 @@ def since_improvement(records: Sequence[Record], directions: Sequence[Direction]
 
 def _as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a >= b for a, b in zip(one, other, strict=True))
-
-
-def best_records(records: Sequence[Record], directions: Sequence[Direction]) -> list[Record]:
-    """The finished trials that no other one beats in every objective, the best by the first objective first."""
-    sign = [1 if direction == "maximize" else -1 for direction in directions]
-    values = {
-        record.trial.number: tuple(s * v for s, v in zip(sign, record.outcome.values, strict=True))
-        for record in records
-        if record.outcome.status is Status.FINISHED
-    }
-    front = [
-        record
-        for record in records
-        if record.trial.number in values
-        and not any(
-            _as_good(other, values[record.trial.number]) and other != values[record.trial.number]
-            for other in values.values()
-        )
-    ]
-    return sorted(front, key=lambda record: (tuple(-v for v in values[record.trial.number]), record.trial.number))

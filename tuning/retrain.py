@@ -11,6 +11,7 @@ from secondread.errors import SearchError
 from secondread.tracking.run import Run
 from secondread.tracking.search import retrained
 from secondread.tracking.trial import join_search
+from tuning.best import candidates
 from tuning.engine import Record
 from tuning.plan import Plan
 
@@ -29,16 +30,15 @@ def retrain_best(plan: Plan, run: Run, best: Record) -> None:
     Raises:
         SearchError: a training failed.
     """
-    config = plan.space.config(plan.task, plan.base, best.trial.sampled)
-    for seed in range(plan.settings.retrain):
-        seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": config.train.seed + seed})})
-        done = retrained(run, seeded)
+    configs = candidates(plan, best)
+    for place, config in enumerate(configs, 1):
+        done = retrained(run, config)
         if done is None:
-            print(f"training the best again, {seed + 1} of {plan.settings.retrain}", flush=True)
-            _train(plan, _Order(seeded, run.id))
+            print(f"training the best again, {place} of {len(configs)}", flush=True)
+            _train(plan, _Order(config, run.id))
         else:
             print(f"the best was trained again already: run {done}", flush=True)
-    if plan.settings.retrain:
+    if configs:
         print(f"next: mlflow run . --env-manager local -e promote -P task={plan.task}", flush=True)
 
 

@@ -17,13 +17,13 @@ from secondread.tracking.database import connect
 from secondread.tracking.home import home
 from secondread.tracking.run import Run
 from secondread.tracking.search import Search, open_search
-from secondread.tracking.trial import Ended, settle_trials
-from tuning.budget import best_records, spent
-from tuning.engine import Engine, Outcome, Record, Status
+from tuning.budget import spent
+from tuning.engine import Engine, Record, Status
 from tuning.engines import importances, may_lead, open_engine, refuse_misfits, served
+from tuning.findings import Findings
 from tuning.locks import open_locks
 from tuning.plan import Plan, search_key
-from tuning.publish import Publisher
+from tuning.publish import Publisher, settle
 from tuning.retrain import retrain_best
 from tuning.settings import SearchSettings
 from tuning.space import SearchSpace, load_space
@@ -118,16 +118,16 @@ def _lead(plan: Plan, run: Run, began: float) -> None:
         finally:
             workers.dismiss()
         records = engine.records()
-        settle_trials(run, {record.trial.number: _ended_as(record.outcome) for record in records})
+        settle(run, records)
         publisher.publish(records, importances(plan, engine))
-    best = best_records(records, plan.settings.directions)
-    if not best:
+    best = _best(plan, records)
+    if best is None:
         raise SearchError(
             f"search {plan.name}: none of its {len(records)} trials came to an end; the reasons are in the report of "
             f"run {run.id}. Mend them and search under another name, or ask for more trials"
         )
-    _say(plan, run, records, best[0])
-    retrain_best(plan, run, best[0])
+    _say(plan, run, records, best)
+    retrain_best(plan, run, best)
 
 
 def _oversee(plan: Plan, engine: Engine, workers: Workers, publisher: Publisher, began: float) -> None:
@@ -158,11 +158,9 @@ def _oversee(plan: Plan, engine: Engine, workers: Workers, publisher: Publisher,
         print(f"search {plan.name} ends after {len(records)} trials: {over or 'every point was tried'}", flush=True)
 
 
-def _ended_as(outcome: Outcome) -> Ended:
-    """How MLflow says it."""
-    if outcome.status is Status.FAILED:
-        return Ended.failed(outcome.reason)
-    return Ended.pruned() if outcome.status is Status.PRUNED else Ended.finished()
+def _best(plan: Plan, records: Sequence[Record]) -> Record | None:
+    """The trial that is best in the first objective; None before one is measured."""
+    return Findings(plan.space, plan.settings.objectives, plan.settings.directions, records, {}, {}).best
 
 
 def _ended(records: Sequence[Record]) -> int:
@@ -170,9 +168,9 @@ def _ended(records: Sequence[Record]) -> int:
 
 
 def _advance(bar: "tqdm[NoReturn]", plan: Plan, records: Sequence[Record]) -> None:
-    best = best_records(records, plan.settings.directions)
-    if best:
-        bar.set_postfix_str(f"best {best[0].outcome.values[0]:.4f}, trial {best[0].trial.number}", refresh=False)
+    best = _best(plan, records)
+    if best is not None:
+        bar.set_postfix_str(f"best {best.outcome.values[0]:.4f}, trial {best.trial.number}", refresh=False)
     bar.update(_ended(records) - bar.n)
 
 

@@ -105,7 +105,7 @@ def test_best_yaml_is_what_the_best_was_trained_again_with(searched: Searched) -
     path = searched.client.download_artifacts(parent.info.run_id, "best.yaml", str(searched.folder))
     best = yaml.safe_load(Path(path).read_text())
     newest = searched.runs("retrain")[-1].data.params
-    assert float(newest["train.learning_rate"]) == best["train"]["learning_rate"]
+    assert float(newest["train.learning_rate"]) == best["train.learning_rate"]
 
 
 def test_what_was_trained_again_is_a_candidate_for_the_registry(searched: Searched) -> None:

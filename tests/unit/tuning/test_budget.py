@@ -1,10 +1,6 @@
 """When a search has done enough."""
 
-from collections.abc import Sequence
-
-import pytest
-
-from tuning.budget import best_records, since_improvement, spent
+from tuning.budget import since_improvement, spent
 from tuning.engine import Outcome, Record, Status, Trial
 from tuning.settings import Direction, SearchSettings
 
@@ -21,10 +17,6 @@ def outcome(value: float | tuple[float, ...] | Status) -> Outcome:
     if isinstance(value, Status):
         return Outcome(value)
     return Outcome(Status.FINISHED, value if isinstance(value, tuple) else (value,))
-
-
-def numbers(records: Sequence[Record]) -> list[int]:
-    return [record.trial.number for record in records]
 
 
 def test_without_a_budget_only_the_number_of_trials_ends_a_search() -> None:
@@ -59,25 +51,3 @@ def test_with_several_objectives_a_trial_is_better_when_no_earlier_one_is_as_goo
     assert since_improvement(ended((0.9, 10.0), (0.8, 5.0)), both) == 0  # less right, but faster
     assert since_improvement(ended((0.9, 10.0), (0.8, 11.0)), both) == 1
     assert since_improvement(ended((0.9, 10.0), (0.8, 11.0), (0.95, 9.0)), both) == 0
-
-
-DIRECTIONS: list[tuple[Direction, int]] = [("maximize", 1), ("minimize", 2)]
-
-
-@pytest.mark.parametrize(("direction", "best"), DIRECTIONS)
-def test_the_best_trial_is_a_finished_one(direction: Direction, best: int) -> None:
-    records = ended(0.5, 0.9, 0.1, Status.FAILED, Status.PRUNED)
-    assert numbers(best_records(records, [direction]))[0] == best
-
-
-def test_of_equally_good_trials_the_first_is_the_best() -> None:
-    assert numbers(best_records(ended(0.5, 0.9, 0.9), ["maximize"])) == [1, 2]
-
-
-def test_the_front_holds_whoever_no_other_beats_and_begins_with_the_first_objectives_best() -> None:
-    records = ended((0.8, 5.0), (0.9, 10.0), (0.7, 6.0), (0.95, 30.0))
-    assert numbers(best_records(records, ["maximize", "minimize"])) == [3, 1, 0]
-
-
-def test_without_a_finished_trial_there_is_no_best() -> None:
-    assert best_records(ended(Status.FAILED, Status.PRUNED), ["maximize"]) == []
