@@ -84,7 +84,7 @@ class Database:
         """
         given: dict[str, object] = {"connect_timeout": 10, "application_name": "secondread", **_OF_THE_CLIENT}
         try:
-            connection: Connection = psycopg.connect(**{**given, **self._settings})  # type: ignore[arg-type]
+            connection: Connection = psycopg.connect(**{**given, **self._settings})  # type: ignore[arg-type]  # read from a URL
         except psycopg.OperationalError as error:
             reason = self.scrubbed(" ".join(str(error).split()))
             if any(refusal in reason for refusal in _REFUSALS):

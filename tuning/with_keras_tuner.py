@@ -358,7 +358,7 @@ class _Bayesian(_Kept, oracles.BayesianOptimizationOracle):  # type: ignore[misc
         if values is None and known >= self.num_initial_points:
             values = self._vector_to_values(self.proposal())
         if values is None or self._duplicate(values):
-            return self._random_populate_space()  # type: ignore[no-any-return]
+            return self._random_populate_space()  # type: ignore[no-any-return]  # untyped
         return {"status": "RUNNING", "values": values}
 
     def proposal(self) -> FloatArray:
@@ -399,7 +399,7 @@ class _Hyperband(_Kept, oracles.HyperbandOracle):  # type: ignore[misc]  # keras
         for trial in failed:
             trial.status, trial.score = "COMPLETED", worst
         try:
-            return super().populate_space(trial_id)  # type: ignore[no-any-return]
+            return super().populate_space(trial_id)  # type: ignore[no-any-return]  # untyped
         finally:
             for trial in failed:
                 trial.status, trial.score = "FAILED", None
