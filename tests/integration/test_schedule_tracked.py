@@ -68,6 +68,7 @@ def statuses(client: MlflowClient, step: str) -> list[str]:
     return [run.info.status for run in runs(client, step)]
 
 
+@pytest.mark.slow
 def test_a_firing_is_a_run_that_leads_to_its_search_and_its_decision(place: Place, tracked: MlflowClient) -> None:
     hold = place.folder / "project" / "hold search"
     hold.touch()

@@ -17,7 +17,7 @@ SPACE = SearchSpace(
     ("pneumonia",),
     (
         Parameter("model.name", choices={"compact_resnet": "compact_resnet", "chest_cnn": "chest_cnn"}),
-        Parameter("model.width", low=8, high=32, step=8, when={"model.name": ("compact_resnet",)}),
+        Parameter("model.width", low=16, high=40, step=8, when={"model.name": ("compact_resnet",)}),
         Parameter("train.learning_rate", low=1e-4, high=1e-2, log=True),
         Parameter("augment.horizontal_flip", choices={"true": True, "false": False}),
     ),
@@ -32,7 +32,7 @@ def record(number: int, *values: float, status: Status | None = None, reason: st
     network = NETWORKS[number % 2]
     drawn: dict[str, int | float | str] = {
         "model.name": network,
-        **({"model.width": 8 + 8 * (number % 4)} if network == "compact_resnet" else {}),
+        **({"model.width": 16 + 8 * (number % 4)} if network == "compact_resnet" else {}),
         "train.learning_rate": 10 ** (-4 + 2 * ((number * 7) % 20) / 19),
         "augment.horizontal_flip": ("true", "false")[number // 2 % 2],
     }

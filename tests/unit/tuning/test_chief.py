@@ -107,6 +107,7 @@ def wait_until(true: Any) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_chief_that_is_killed_begins_again_and_its_workers_do_not_notice(tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "search", **RANDOM)
     with serve_oracle(plan) as address, opened(plan) as engine, opened(plan) as other:

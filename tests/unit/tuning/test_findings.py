@@ -43,7 +43,7 @@ def test_the_table_has_a_row_a_trial_and_no_path() -> None:
     assert table["objective/auroc"].dropna().tolist() == [0.7, 0.9]
     assert (table["last_step"][1], table["last_reported"][1], table["seconds"][0]) == (2, 0.6, 30)
     assert table["reason"][2] == "out of memory"
-    assert table["model.width"].tolist()[0] == 8
+    assert table["model.width"].tolist()[0] == 16
     assert table["model.width"].isna().tolist() == [False, True, False, True]
     assert "/" not in table.to_csv(header=False)
 

@@ -9,7 +9,7 @@ SPACE = SearchSpace(
     ("pneumonia",),
     (
         Parameter("model.name", choices={"compact_resnet": "compact_resnet", "mobilenet_v2": "mobilenet_v2"}),
-        Parameter("model.width", low=8, high=32, step=8, when={"model.name": ("compact_resnet",)}),
+        Parameter("model.width", low=16, high=32, step=8, when={"model.name": ("compact_resnet",)}),
         Parameter("train.learning_rate", low=1e-4, high=1e-2, log=True),
         Parameter("augment.horizontal_flip", choices={"true": True, "false": False}),
     ),
