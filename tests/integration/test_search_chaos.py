@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 KILLS = 20
 TRIALS = 8
 SEED = 20261120
+WEIGHTS = {"search": 1, "work": 2, "trial": 3, "retrain": 1}
 
 
 def begin(folder: Path, source: Path, engine: str) -> "subprocess.Popen[bytes]":
@@ -34,7 +35,7 @@ def begin(folder: Path, source: Path, engine: str) -> "subprocess.Popen[bytes]":
 
 
 def kill_one(command: "subprocess.Popen[bytes]", chance: random.Random) -> str:
-    """Kill -9 a process of the search: a trial, a worker, the best's training, or what leads them; any kind alike."""
+    """Kill -9 a process of the search at work: a trial or a worker, less often what leads them; nobody while it begins."""
     kinds: dict[str, list[psutil.Process]] = {}
     try:
         leader = psutil.Process(command.pid)
@@ -42,7 +43,9 @@ def kill_one(command: "subprocess.Popen[bytes]", chance: random.Random) -> str:
             words = process.cmdline()
             if words[1:3] == ["-m", "tuning"]:
                 kinds.setdefault(words[3], []).append(process)
-        kind = chance.choice(sorted(kinds))
+        if kinds.keys() <= {"search"}:
+            return "nobody"
+        [kind] = chance.choices(sorted(kinds), [WEIGHTS[kind] for kind in sorted(kinds)])
         chance.choice(kinds[kind]).send_signal(signal.SIGKILL)
     except (psutil.NoSuchProcess, IndexError):
         return "nobody"
