@@ -35,7 +35,7 @@ def begin(folder: Path, source: Path, engine: str) -> "subprocess.Popen[bytes]":
 
 
 def kill_one(command: "subprocess.Popen[bytes]", chance: random.Random) -> str:
-    """Kill -9 a process of the search at work: a trial or a worker, less often what leads them; nobody while it begins."""
+    """Kill -9 a process of a search at work: a trial or a worker, less often the leader; nobody while it begins."""
     kinds: dict[str, list[psutil.Process]] = {}
     try:
         leader = psutil.Process(command.pid)
