@@ -13,7 +13,8 @@ from tuning.trial_process import TrialOrder, TrialProcess
 
 Figures = Mapping[str, float]
 
-_DEATHS = 5  # without an epoch between them, until a trial is given up
+# Deaths without an epoch between them, until a trial is given up: a crash is the trial's own fault, a kill is another's.
+_CRASHES, _KILLS = 5, 50
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -24,7 +25,7 @@ def attempt(plan: Plan, engine: Engine, trial: Trial, config: RunConfig, run: Tr
         how it ended, and the best epoch's figures where it came to its end.
     """
     deaths, status = 0, 0
-    while deaths < _DEATHS:
+    while deaths < (_KILLS if status == -signal.SIGKILL else _CRASHES):
         killed_before = _killed_for_memory()
         conversation = _Conversation(plan, engine, trial, run)
         with TrialProcess.start(_order(plan, trial, config)) as process:

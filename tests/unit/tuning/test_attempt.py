@@ -161,6 +161,11 @@ def test_a_trial_whose_processes_die_without_an_epoch_is_given_up(monkeypatch: p
     assert len(ScriptedProcess.orders) == 5
 
 
+def test_kills_are_borne_longer_than_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, _, _ = tried(monkeypatch, *[killed()] * 20, ([epoch(1), DONE], 0))
+    assert outcome.status is Status.FINISHED
+
+
 def test_a_process_that_ends_by_itself_without_a_word_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, _, _ = tried(monkeypatch, ([epoch(1)], 1))
     assert outcome == Outcome(Status.FAILED, reason="its process ended with status 1; its log.txt says more")
