@@ -13,7 +13,7 @@ from tuning.trial_process import TrialOrder, TrialProcess
 
 Figures = Mapping[str, float]
 
-# Deaths without an epoch between them, until a trial is given up: a crash is the trial's own fault, a kill is another's.
+# Deaths without an epoch between, until a trial is given up: a crash is the trial's own fault, a kill is another's.
 _CRASHES, _KILLS = 5, 50
 _VMSTAT = Path("/proc/vmstat")
 
