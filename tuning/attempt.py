@@ -1,33 +1,36 @@
 """A trial's process from start to end: its epochs are told on, it may be stopped, and when it is killed it goes on."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from secondread.config import RunConfig
 from secondread.tracking.trial import TrialRun
-from tuning.engine import Engine, Outcome, Status, Trial
+from tuning.engine import Outcome, Status, Trial
 from tuning.plan import Plan
 from tuning.trial_process import TrialOrder, TrialProcess
 
 Figures = Mapping[str, float]
+Report = Callable[[Trial, int, float], bool]
 
 # Deaths without an epoch between, until a trial is given up: a crash is the trial's own fault, a kill is another's.
 _CRASHES, _KILLS = 5, 50
 _VMSTAT = Path("/proc/vmstat")
 
 
-def attempt(plan: Plan, engine: Engine, trial: Trial, config: RunConfig, run: TrialRun) -> tuple[Outcome, Figures]:
+def attempt(plan: Plan, report: Report, trial: Trial, config: RunConfig, run: TrialRun) -> tuple[Outcome, Figures]:
     """Train and measure one trial; a process that a signal ends is followed by one that goes on from its last epoch.
 
+    Args:
+        report: the engine's; see `Engine.report`.
     Returns:
         how it ended, and the best epoch's figures where it came to its end.
     """
-    deaths, status = 0, 0
+    deaths, status, reached = 0, 0, 0
     while deaths < (_KILLS if status == -signal.SIGKILL else _CRASHES):
         killed_before = _killed_for_memory()
-        conversation = _Conversation(plan, engine, trial, run)
+        conversation = _Conversation(plan, report, trial, run)
         with TrialProcess.start(_order(plan, trial, config)) as process:
             ended = conversation.hold(process)
         if ended is not None:
@@ -37,7 +40,8 @@ def attempt(plan: Plan, engine: Engine, trial: Trial, config: RunConfig, run: Tr
             return _failed(f"its process ended with status {status}; its log.txt says more"), {}
         if status == -signal.SIGKILL and _killed_for_memory() > killed_before:
             return _failed("out of memory: the system ended its process"), {}
-        deaths = 1 if conversation.heard else deaths + 1
+        deaths = 1 if conversation.reached > reached else deaths + 1  # an epoch that is told again is no progress
+        reached = max(reached, conversation.reached)
     return _failed(f"its process was ended {deaths} times by {signal.Signals(-status).name}, with no epoch between"), {}
 
 
@@ -61,12 +65,12 @@ def _order(plan: Plan, trial: Trial, config: RunConfig) -> TrialOrder:
 class _Conversation:
     """What is said between a worker and one trial process."""
 
-    def __init__(self, plan: Plan, engine: Engine, trial: Trial, run: TrialRun) -> None:
+    def __init__(self, plan: Plan, report: Report, trial: Trial, run: TrialRun) -> None:
         self._objective = f"objective/{plan.settings.objectives[0]}"  # absent on the way where speed or size is sought
-        self._engine = engine
+        self._report = report
         self._trial = trial
         self._run = run
-        self.heard = 0  # epochs and folds
+        self.reached = 0  # epoch or fold
 
     def hold(self, process: TrialProcess) -> tuple[Outcome, Figures] | None:
         """Listen until the process has said how the trial ended; None when it died before."""
@@ -78,17 +82,17 @@ class _Conversation:
                 return _failed(message["failed"]), {}
             if "stopped" in message:
                 return Outcome(Status.PRUNED), {}
-            self.heard += 1
             process.answer("stop" if self._should_stop(message) else "go")
         return None
 
     def _should_stop(self, message: Mapping[str, Any]) -> bool:
         step, values = message.get("fold") or message["epoch"], message["values"]
+        self.reached = step
         if "epoch" in message:
             # The last value of a name is what MLflow compares: an objective's is the best epoch's, told at the end.
             self._run.log_epoch({name: each for name, each in values.items() if "objective/" not in name}, step)
         value = values.get(self._objective)
-        return value is not None and self._engine.report(self._trial, step, float(value))
+        return value is not None and self._report(self._trial, step, float(value))
 
 
 def _failed(reason: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import abstractmethod
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +24,13 @@ _RETURN_S = 5.0  # so long after its start, a server's locks are for those who h
 class Lock(AbstractContextManager["Lock"]):
     """One name, held by this process and by no other, until it is released or the process dies."""
 
+    @abstractmethod
     def held(self) -> bool:
         """Ask, each time, whether it is still this process's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Let go; of a lock that was lost already, nothing is left to do."""
-        raise NotImplementedError
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

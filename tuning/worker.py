@@ -66,7 +66,7 @@ def _try(order: Order, search: Joined, engine: Engine, trial: Trial) -> None:
     again, drawn = trial.taken_over, trial.sampled
     with open_trial(search, trial.number, config, order.worker, taken_over=again, sampled=drawn) as run:
         if misfit is None:
-            outcome, figures = attempt(plan, engine, trial, config, run)
+            outcome, figures = attempt(plan, engine.report, trial, config, run)
         else:
             outcome, figures = Outcome(Status.FAILED, reason=misfit), {}
         found = dict(zip(plan.settings.objectives, outcome.values, strict=False))

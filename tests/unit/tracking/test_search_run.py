@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import Timeout
 from mlflow import MlflowClient
 from test_run import Data
 
@@ -152,10 +153,11 @@ def test_who_joins_first_creates_the_run_that_the_leader_finds(tracked: MlflowCl
     assert tracked.get_run(first.id).info.status == "FINISHED"
 
 
-def test_a_leader_that_was_killed_leaves_no_lock(tracked: MlflowClient) -> None:
-    made = finished()
-    with lock_of(made.id).acquire(timeout=0):
-        pass
+def test_a_search_that_has_ended_leaves_its_run_to_whoever_leads_next(tracked: MlflowClient) -> None:
+    with opened() as leader, pytest.raises(Timeout):
+        lock_of(leader.id).acquire(timeout=0)
+    with lock_of(leader.id).acquire(timeout=0) as lock:
+        assert lock.is_locked
 
 
 def test_data_that_do_not_come_leave_a_failed_run_that_the_next_attempt_continues(tracked: MlflowClient) -> None:

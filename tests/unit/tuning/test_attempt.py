@@ -10,7 +10,7 @@ import pytest
 
 from secondread.config import RunConfig, load_config
 from tuning import attempt
-from tuning.engine import Engine, Outcome, Record, Status, Trial
+from tuning.engine import Outcome, Status, Trial
 from tuning.plan import Plan
 from tuning.settings import SearchSettings
 from tuning.space import SearchSpace
@@ -59,30 +59,15 @@ class ScriptedProcess:
         return
 
 
-class ListeningEngine:
-    """An engine that keeps what is reported, and stops a trial below .4."""
+class Reports:
+    """What is reported to an engine that stops a trial below .4."""
 
     def __init__(self) -> None:
-        self.reported: list[tuple[int, float]] = []
+        self.kept: list[tuple[int, float]] = []
 
-    def report(self, trial: Trial, step: int, value: float) -> bool:
-        self.reported.append((step, value))
+    def __call__(self, trial: Trial, step: int, value: float) -> bool:
+        self.kept.append((step, value))
         return value < 0.4
-
-    def ask(self, worker: str, trials: int) -> Trial | None:
-        raise NotImplementedError
-
-    def enqueue(self, sampled: object) -> bool:
-        raise NotImplementedError
-
-    def tell(self, trial: Trial, outcome: Outcome) -> bool:
-        raise NotImplementedError
-
-    def records(self) -> list[Record]:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
 
 
 class KeptRun:
@@ -97,7 +82,7 @@ class KeptRun:
 
 def tried(
     monkeypatch: pytest.MonkeyPatch, *scripts: tuple[list[Message], int], objective: str = "auroc"
-) -> tuple[Outcome, ListeningEngine, KeptRun]:
+) -> tuple[Outcome, Reports, KeptRun]:
     """Attempt a trial whose processes say so, one after the other; the last one again and again."""
     monkeypatch.setattr(ScriptedProcess, "scripts", scripts)
     monkeypatch.setattr(ScriptedProcess, "orders", [], raising=False)
@@ -106,11 +91,10 @@ def tried(
     space = SearchSpace("space", "", ("pneumonia",), ())
     settings = SearchSettings(objectives=(objective,))
     plan = Plan("key", "name", "pneumonia", {}, space, settings, Path("search"), "run", "0")
-    engine, run = ListeningEngine(), KeptRun()
-    typed: Engine = engine
+    reports, run = Reports(), KeptRun()
     config: RunConfig = load_config("pneumonia", {})
-    outcome, _ = attempt.attempt(plan, typed, Trial(3, {}), config, run)  # type: ignore[arg-type]  # a double
-    return outcome, engine, run
+    outcome, _ = attempt.attempt(plan, reports, Trial(3, {}), config, run)  # type: ignore[arg-type]  # a double
+    return outcome, reports, run
 
 
 def killed(*messages: Message) -> tuple[list[Message], int]:
@@ -118,9 +102,9 @@ def killed(*messages: Message) -> tuple[list[Message], int]:
 
 
 def test_a_measured_trial_is_finished_and_its_epochs_are_logged_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome, engine, run = tried(monkeypatch, ([epoch(1, 0.6), epoch(2, 0.7), DONE], 0))
+    outcome, reports, run = tried(monkeypatch, ([epoch(1, 0.6), epoch(2, 0.7), DONE], 0))
     assert outcome == Outcome(Status.FINISHED, (0.9,))
-    assert engine.reported == [(1, 0.6), (2, 0.7)]
+    assert reports.kept == [(1, 0.6), (2, 0.7)]
     assert run.epochs == [1, 2]
     assert ScriptedProcess.orders[0].folder == Path("search/trials/0003")
 
@@ -132,15 +116,15 @@ def test_a_trial_that_the_engine_stops_is_pruned(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_loss_is_reported_where_a_loss_is_sought_and_nothing_where_speed_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tried(monkeypatch, ([epoch(1, 0.9), DONE], 0), objective="log_loss")[1].reported == [(1, 0.6)]
-    assert tried(monkeypatch, ([epoch(1, 0.1), DONE], 0), objective="latency")[1].reported == []
+    assert tried(monkeypatch, ([epoch(1, 0.9), DONE], 0), objective="log_loss")[1].kept == [(1, 0.6)]
+    assert tried(monkeypatch, ([epoch(1, 0.1), DONE], 0), objective="latency")[1].kept == []
 
 
 def test_folds_are_reported_by_their_own_objective(monkeypatch: pytest.MonkeyPatch) -> None:
     folds = [{"fold": number, "values": {"objective/auroc": 0.8}} for number in (1, 2)]
-    outcome, engine, run = tried(monkeypatch, ([*folds, DONE], 0))
+    outcome, reports, run = tried(monkeypatch, ([*folds, DONE], 0))
     assert outcome.status is Status.FINISHED
-    assert engine.reported == [(1, 0.8), (2, 0.8)]
+    assert reports.kept == [(1, 0.8), (2, 0.8)]
     assert run.epochs == []
 
 
@@ -159,6 +143,11 @@ def test_a_trial_whose_processes_die_without_an_epoch_is_given_up(monkeypatch: p
     outcome, _, _ = tried(monkeypatch, killed(epoch(1)), ([], -signal.SIGSEGV))
     assert outcome == Outcome(Status.FAILED, reason="its process was ended 5 times by SIGSEGV, with no epoch between")
     assert len(ScriptedProcess.orders) == 5
+
+
+def test_an_epoch_that_is_told_again_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, _, _ = tried(monkeypatch, ([epoch(3)], -signal.SIGABRT))
+    assert outcome == Outcome(Status.FAILED, reason="its process was ended 5 times by SIGABRT, with no epoch between")
 
 
 def test_kills_are_borne_longer_than_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
