@@ -78,6 +78,10 @@ class SearchSettings(BaseModel):
             raise ValueError("storage: Keras Tuner shares a search by its chief and workers; see --help")
         if self.folds and self.epochs is not None:
             raise ValueError("epochs: with folds use trials or minutes as the budget")
+        if self.epochs is not None and self.objectives[0] in ("latency", "parameters"):
+            raise ValueError(
+                "epochs: nothing is reported on the way to a network's speed or size; use trials or minutes"
+            )
         if self.folds == 1:
             raise ValueError("folds: takes at least 2; 0 measures on val")
         return self
