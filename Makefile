@@ -15,9 +15,10 @@ PYTEST := python -m pytest --numprocesses logical --dist loadfile --cov --cov-re
 
 setup: $(READY)  ## build .venv from the locked requirements; costs nothing when they have not changed
 
+# --no-deps: the lock is whole, and pip would look up extras anew, and stop at a version newer than the locked one.
 $(READY): requirements.txt pyproject.toml
 	test -x .venv/bin/python || python3.11 -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.txt
 	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
