@@ -35,7 +35,7 @@ from secondread.tracking.trial import join_search, open_trial
 from tuning.engine import Engine, Outcome, Status, Trial
 from tuning.engines import importances, open_engine, served
 from tuning.plan import Plan
-from tuning.publish import publish
+from tuning.publish import Publisher
 from tuning.settings import SearchSettings
 from tuning.space import Parameter, SearchSpace
 from tuning.trial_process import TrialOrder, TrialProcess
@@ -233,15 +233,21 @@ def print_memory() -> None:
             worker = context.Process(target=_lost_nothing, args=(plan,))
             worker.start()
             held: dict[int, float] = {}
+            publisher = Publisher(run, plan)
             with closing(open_engine(plan)) as engine:
                 while worker.is_alive():
                     records = engine.records()
                     if len(records) // 20 * 20 not in held and len(records) >= 20:
-                        publish(run, plan, records, importances(plan, engine))
+                        publisher.publish(records, importances(plan, engine))
                         held[len(records) // 20 * 20] = psutil.Process().memory_full_info().uss / 1e6
                     time.sleep(0.2)
             worker.join()
+        sizes = list(held.values())
         print(f"  {name:12} " + ", ".join(f"{count}: {size:.0f} MB" for count, size in held.items()), flush=True)
+        print(
+            f"  {'':12} {sizes[-1] / sizes[1] - 1:+.1%} from the second publication, before which libraries load, to the last",
+            flush=True,
+        )
 
 
 def _lost_nothing(plan: Plan) -> None:

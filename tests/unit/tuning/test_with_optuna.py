@@ -1,9 +1,11 @@
 """What only Optuna does: pruning, several objectives, points given beforehand, and what mattered."""
 
+import gc
 from pathlib import Path
 
 import pytest
 from engine_suite import MIXED, SIX_POINTS, is_a_point, opened, plan_of, search, value_of
+from optuna.importance._fanova._tree import _FanovaTree
 
 from secondread.errors import ConfigError
 from tuning.engine import Outcome, Status, Trial
@@ -175,6 +177,8 @@ def test_what_mattered_is_said_once_enough_is_known(tmp_path: Path) -> None:
     assert set(found) == {parameter.name for parameter in MIXED.parameters}  # with the one that has a condition
     assert sum(found.values()) == pytest.approx(1)
     assert found["model.name"] > 0.5
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is _FanovaTree]  # a week of asking keeps none
     engine.close()
 
 
