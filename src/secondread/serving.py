@@ -18,7 +18,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from secondread.bundle import ModelBundle, load_bundle
 from secondread.errors import BundleError, ImageRejected, OutOfScope
 from secondread.execution import map_ahead
-from secondread.imaging.decoder_pool import DecoderPool, Patience
+from secondread.imaging.decoder_pool import DecoderLost, DecoderPool, Patience
 from secondread.imaging.picture import UInt8Image
 
 _MICRO_BATCH = 16  # keeps memory flat however many images a request holds
@@ -73,6 +73,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
             pixels = self._decoders.pixels(_file_bytes(image), patience)
         except ImageRejected as rejected:
             return rejected
+        except DecoderLost:
+            return ImageRejected("busy", "no decoder could be started; send this one again")
         if self._bundle.holds(pixels):
             return pixels
         return OutOfScope("appearance", "the picture does not look like those that the model learned from")

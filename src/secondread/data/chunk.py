@@ -11,6 +11,7 @@ import pandas as pd
 
 from secondread.errors import ImageRejected
 from secondread.imaging.preprocess import Preprocess, thumbnail
+from secondread.imaging.sandbox import safe_pixels
 from secondread.storage import sha256_of, write_aside
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
@@ -83,7 +84,7 @@ def _preprocess_file(path: Path, preprocess: Preprocess) -> tuple[tuple[str, str
     except OSError as error:
         return ("", "unreadable", f"the file cannot be read: {error.strerror}", b""), None
     try:
-        pixels = preprocess.pixels(data)
+        pixels = safe_pixels(data, preprocess)
     except ImageRejected as rejected:
         return (sha256_of(data), rejected.rule, rejected.reason, b""), None
     stored = preprocess.stored(pixels)

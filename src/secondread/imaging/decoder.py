@@ -1,55 +1,126 @@
-"""Run in a process of its own by `decoder_pool`: decode one file after another, and never outlive a bad one."""
+"""Run in a process of its own by `decoder_pool`: read one file after another, and never outlive a bad one.
+
+The process that is started only imports; a fork of it reads. When a file ends the fork, another takes its place within
+milliseconds.
+"""
 
 import contextlib
+import gc
 import json
 import mmap
 import os
 import resource
 import signal
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import cv2
 
 from secondread.errors import ImageRejected, OutOfScope
+from secondread.execution import die_with_parent
+from secondread.imaging.dicom.read import read_header
 from secondread.imaging.preprocess import Preprocess
 
 READY = b"ready\n"
+HEADER, PIXELS = "header", "pixels"  # what may be asked of a file
 _SPARE_BYTES = 2 * 2**30  # beside what the libraries have mapped; 40 megapixels take a quarter of it
 _PAGE = resource.getpagesize()
+_IN_TIME = (signal.SIGALRM, signal.SIGPROF)  # which limit of time a fork met
 
 
-def serve(preprocess: str, memory: int, seconds: int) -> None:
-    """Answer each length that comes on stdin, until it ends.
+def serve(preprocess: str, memory: int, seconds: float, wall_seconds: float) -> None:
+    """Answer each line that comes on stdin, `pixels` or `header` and a length, until it ends.
 
     Args:
-        preprocess: JSON of the model's `Preprocess`.
+        preprocess: JSON of the model's `Preprocess`; "" where only headers are read.
         memory: descriptor of the memory that is shared with the pool; a file's bytes lie at its start, and then the
             pixels made of them.
-        seconds: that one file may take; the kernel ends this process then, even if nobody is left to do it.
+        seconds: of a processor that one file may take; the kernel ends the fork then, even if nobody is left to do it.
+        wall_seconds: that may pass meanwhile.
     """
     reply = _alone_on_stdout()
-    made_by = Preprocess.model_validate_json(preprocess)
+    made_by = Preprocess.model_validate_json(preprocess) if preprocess else None
     shared = mmap.mmap(memory, 0)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _limit_memory()
+    for limit in _IN_TIME:
+        signal.signal(limit, signal.SIG_DFL)
+    is_asked = mmap.mmap(-1, 1)  # what a fork leaves behind when it ends
+    gc.freeze()
     reply.write(READY)
-    for line in iter(_line, b""):
-        signal.alarm(seconds)
-        answer = _decoded(made_by, shared, int(line))
-        signal.alarm(0)
-        reply.write(json.dumps(answer).encode() + b"\n")
+    while True:
+        fork = os.fork()
+        if not fork:
+            _answer(made_by, shared, is_asked, reply, seconds, wall_seconds)
+        _, status = os.waitpid(fork, 0)
+        if os.WIFEXITED(status) and not os.WEXITSTATUS(status):
+            return
+        if is_asked[0]:
+            _reply(reply, is_asked, _ended(status, seconds))
 
 
-def _decoded(preprocess: Preprocess, shared: mmap.mmap, length: int) -> dict[str, object]:
+def _answer(
+    preprocess: Preprocess | None,
+    shared: mmap.mmap,
+    is_asked: mmap.mmap,
+    reply: BinaryIO,
+    seconds: float,
+    wall_seconds: float,
+) -> NoReturn:
+    """Answer in a fork, which ends with stdin, or with a file that harms it."""
+    code = 1
+    try:
+        die_with_parent(signal.SIGKILL)
+        _limit_memory()
+        for line in iter(_line, b""):
+            what, length = line.split()
+            is_asked[0] = 1
+            _limit_time(seconds, wall_seconds)
+            answer = (
+                _header(shared[: int(length)]) if what.decode() == HEADER else _pixels(preprocess, shared, int(length))
+            )
+            _limit_time(0, 0)
+            _reply(reply, is_asked, answer)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _pixels(preprocess: Preprocess | None, shared: mmap.mmap, length: int) -> dict[str, Any]:
     """Put a file's pixels where its bytes were; say their shape, or why there are none."""
+    assert preprocess is not None
     try:
         pixels = preprocess.stored(preprocess.pixels(shared[:length]))
     except ImageRejected as rejected:
-        return {"rule": rejected.rule, "reason": rejected.reason, "foreign": isinstance(rejected, OutOfScope)}
+        return _why(rejected)
     shared[: pixels.size] = pixels.tobytes()
     return {"shape": pixels.shape}
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        return {"header": asdict(read_header(data))}
+    except ImageRejected as rejected:
+        return _why(rejected)
+
+
+def _why(rejected: ImageRejected) -> dict[str, Any]:
+    return {"rule": rejected.rule, "reason": rejected.reason, "foreign": isinstance(rejected, OutOfScope)}
+
+
+def _ended(status: int, seconds: float) -> dict[str, Any]:
+    """Why a fork ended; one that somebody else ended, as a kernel short of memory does, says nothing about the file."""
+    by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    if by == signal.SIGKILL:
+        return {"again": True}
+    if by in _IN_TIME:
+        return {"harm": "timeout", "reason": f"the file was not decoded within {seconds:g} seconds"}
+    return {"harm": "decoder_failed", "reason": "the file made its decoder fail"}
+
+
+def _reply(reply: BinaryIO, is_asked: mmap.mmap, answer: dict[str, Any]) -> None:
+    is_asked[0] = 0
+    reply.write(json.dumps(answer).encode() + b"\n")
 
 
 def _alone_on_stdout() -> BinaryIO:
@@ -69,6 +140,12 @@ def _line() -> bytes:
             return b""
         line += part
     return line
+
+
+def _limit_time(seconds: float, wall_seconds: float) -> None:
+    """Let the kernel end this process; 0 lets it be."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, wall_seconds)
 
 
 def _limit_memory() -> None:

@@ -1,4 +1,4 @@
-"""Decode files that are not plainly safe in warm processes, which are ended and replaced when a file harms them."""
+"""Read files that are not plainly safe in warm processes, whose forks are ended and replaced when a file harms them."""
 
 import contextlib
 import json
@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from secondread.errors import ImageRejected, OutOfScope
+from secondread.errors import ImageRejected, OutOfScope, SecondReadError
 from secondread.imaging.codestream import is_plain_jpeg, png_frame
-from secondread.imaging.decoder import READY
+from secondread.imaging.decoder import HEADER, PIXELS, READY
 from secondread.imaging.dicom.plain import is_plain_dicom
+from secondread.imaging.dicom.read import Header
 from secondread.imaging.limits import MOST_BYTES, check
 from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
@@ -29,6 +31,8 @@ from secondread.imaging.preprocess import Preprocess
 SECONDS = 5  # that one file may take
 _START_SECONDS = 60.0  # that a process may take to import its libraries
 _WAIT_SECONDS = 10.0  # for a free process
+_LATE_SECONDS = 10.0  # after which a fork that the kernel should have ended is ended with its parent
+_TRIES = 2  # of a file whose decoder somebody else ended
 _PROCESSES = 2  # one file that hangs leaves the other, which starts when it is first needed: each takes 78 MB
 _MOST_PLAIN_PIXELS = 4_000_000  # a tenth of a second at most
 _LARGE = 1 << 20  # bytes of a file whose memory is given back
@@ -44,9 +48,15 @@ class Patience:
 
     Args:
         seconds: left.
+        wait: seconds for a free process.
     """
 
     seconds: float = 10.0
+    wait: float = _WAIT_SECONDS
+
+
+class DecoderLost(SecondReadError):
+    """This machine could not start a decoder, or ended it twice; that says nothing about the file."""
 
 
 class DecoderPool:
@@ -57,13 +67,17 @@ class DecoderPool:
     minute, and the codecs abort and hang on streams that pass every check of a header.
 
     Args:
-        preprocess: of the model.
-        seconds: that one file may take.
+        preprocess: of the model; None where only headers are read.
+        seconds: of a processor that one file may take.
+        wall_seconds: that may pass meanwhile; as many where it is None.
     """
 
-    def __init__(self, preprocess: Preprocess, seconds: int = SECONDS) -> None:
+    def __init__(
+        self, preprocess: Preprocess | None, seconds: float = SECONDS, wall_seconds: float | None = None
+    ) -> None:
         self._preprocess = preprocess
         self._seconds = seconds
+        self._wall_seconds = wall_seconds or seconds
         self._idle: queue.LifoQueue[_Decoder] = queue.LifoQueue()
         self._lock = threading.Lock()
         self._decoders: list[_Decoder] = []
@@ -73,12 +87,6 @@ class DecoderPool:
         """Start a process without waiting until it is ready; a second call does nothing."""
         self._grow(to=1)
 
-    def _grow(self, to: int) -> None:
-        with self._lock:
-            if len(self._decoders) < min(to, _PROCESSES):
-                self._decoders.append(_Decoder(self._preprocess, self._seconds))
-                self._idle.put(self._decoders[-1])
-
     def pixels(self, data: bytes, patience: Patience) -> UInt8Image:
         """Make model input of a file, as `Preprocess.pixels` does.
 
@@ -86,26 +94,56 @@ class DecoderPool:
             patience: of the request that the file is part of; what a harmful file takes is taken from it.
         Raises:
             ImageRejected: as `Preprocess.pixels` does; or `timeout`, `decoder_failed` or `busy`.
+            DecoderLost: no process could be had.
         """
+        assert self._preprocess is not None
         if _is_plain(data):
             return self._preprocess.pixels(data)
         if patience.seconds <= 0:
             raise ImageRejected("timeout", "other files of the request took too long to decode; send this one again")
+        return self._preprocess.expand(self._ask(PIXELS, data, patience)[1])
+
+    def header(self, data: bytes, patience: Patience) -> Header:
+        """Read whose image a DICOM file is, as `read_header` does, always in another process.
+
+        Raises:
+            ImageRejected: as `read_header` does; or `timeout`, `decoder_failed` or `busy`.
+            DecoderLost: no process could be had.
+        """
+        if len(data) > MOST_BYTES["dicom"]:
+            raise ImageRejected("too_large", f"the file has more than {MOST_BYTES['dicom']} bytes")
+        return TypeAdapter(Header).validate_python(self._ask(HEADER, data, patience)[0]["header"])
+
+    def _ask(self, what: str, data: bytes, patience: Patience) -> tuple[dict[str, Any], UInt8Image]:
+        """The answer, and the pixels if that is what was asked for."""
         self.start()
-        with self._one() as decoder:
-            began = time.monotonic()
-            try:
-                return self._preprocess.expand(decoder.pixels(data))
-            except _Harmed as harmed:
-                patience.seconds -= time.monotonic() - began
-                raise ImageRejected(harmed.rule, harmed.reason) from None
+        for _ in range(_TRIES):
+            with self._one(patience) as decoder:
+                began = time.monotonic()
+                try:
+                    return decoder.ask(what, data)
+                except _Harmed as harmed:
+                    patience.seconds -= time.monotonic() - began
+                    raise ImageRejected(harmed.rule, harmed.reason) from None
+                except _Lost:
+                    continue
+        raise DecoderLost("the process that decodes images was ended from outside; give the machine more memory")
+
+    def _grow(self, to: int) -> None:
+        with self._lock:
+            if len(self._decoders) < min(to, _PROCESSES):
+                self._decoders.append(self._new())
+                self._idle.put(self._decoders[-1])
+
+    def _new(self) -> "_Decoder":
+        return _Decoder(self._preprocess, self._seconds, self._wall_seconds)
 
     @contextmanager
-    def _one(self) -> Iterator["_Decoder"]:
+    def _one(self, patience: Patience) -> Iterator["_Decoder"]:
         if self._idle.empty():
             self._grow(to=_PROCESSES)
         try:
-            decoder = self._idle.get(timeout=_WAIT_SECONDS)
+            decoder = self._idle.get(timeout=patience.wait)
         except queue.Empty:
             raise ImageRejected("busy", "every decoder is busy with another file; send this one again") from None
         try:
@@ -116,31 +154,36 @@ class DecoderPool:
     def _replaced(self, decoder: "_Decoder") -> "_Decoder":
         decoder.end()
         with self._lock:
-            self._decoders[self._decoders.index(decoder)] = fresh = _Decoder(self._preprocess, self._seconds)
+            self._decoders[self._decoders.index(decoder)] = fresh = self._new()
         return fresh
 
 
 class _Harmed(Exception):
-    """A file ended the process that decoded it, or kept it too long; arguments as of `ImageRejected`."""
+    """A file ended the fork that read it, or kept it too long; arguments as of `ImageRejected`."""
 
     def __init__(self, rule: str, reason: str) -> None:
         super().__init__(reason)
         self.rule, self.reason = rule, reason
 
 
-class _Decoder:
-    """One process, and the memory that is shared with it."""
+class _Lost(Exception):
+    """The decoder is gone, and not by the file's doing."""
 
-    def __init__(self, preprocess: Preprocess, seconds: int) -> None:
-        self._seconds = seconds
+
+class _Decoder:
+    """One process, its fork, and the memory that is shared with it."""
+
+    def __init__(self, preprocess: Preprocess | None, seconds: float, wall_seconds: float) -> None:
+        self._wall_seconds = wall_seconds
         self.is_well = True
         self._is_ready = False
         size = max(MOST_BYTES.values())
         memory = os.memfd_create("image")
         os.ftruncate(memory, size)
         self._shared = mmap.mmap(memory, size)
-        # One second more: this process ends it in time, unless it has gone itself.
-        said = {"path": sys.path, "preprocess": preprocess.model_dump_json(), "memory": memory, "seconds": seconds + 1}
+        made_by = preprocess.model_dump_json() if preprocess else ""
+        said = {"path": sys.path, "preprocess": made_by, "memory": memory}
+        said |= {"seconds": seconds, "wall_seconds": wall_seconds}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(said)],
             stdin=subprocess.PIPE,
@@ -152,25 +195,30 @@ class _Decoder:
         )
         os.close(memory)
 
-    def pixels(self, data: bytes) -> UInt8Image:
-        """Decode a file; shape (size, size, stored channels).
+    def ask(self, what: str, data: bytes) -> tuple[dict[str, Any], UInt8Image]:
+        """Read a file: the answer, and its pixels, shape (size, size, stored channels), if they were asked for.
 
         Raises:
-            ImageRejected: as `Preprocess.pixels` does.
-            _Harmed: this process must be replaced.
+            ImageRejected: as `Preprocess.pixels` and `read_header` do.
+            _Harmed: the file ended the fork.
+            _Lost: the process must be replaced, or the file sent again.
         """
         self._await_ready()
         self._shared[: len(data)] = data
         with contextlib.suppress(BrokenPipeError):  # its end shows when it answers nothing
-            self._pipe("stdin").write(f"{len(data)}\n".encode())
-        answer = json.loads(self._line(self._seconds))
+            self._pipe("stdin").write(f"{what} {len(data)}\n".encode())
+        answer = json.loads(self._line(self._wall_seconds + _LATE_SECONDS))
+        if "again" in answer:
+            raise _Lost
+        if "harm" in answer:
+            raise _Harmed(answer["harm"], answer["reason"])
         if "rule" in answer:
             kind = OutOfScope if answer["foreign"] else ImageRejected
             raise kind(answer["rule"], answer["reason"])
-        pixels = self._taken(tuple(answer["shape"]))
+        pixels = self._taken(tuple(answer.get("shape", (0,))))
         if len(data) > _LARGE:
             self._shared.madvise(mmap.MADV_REMOVE)
-        return pixels
+        return answer, pixels
 
     def end(self) -> None:
         """End the process and give back what it held."""
@@ -183,7 +231,7 @@ class _Decoder:
     def _await_ready(self) -> None:
         if not self._is_ready and self._line(_START_SECONDS) != READY:
             self.is_well = False
-            raise _Harmed("decoder_failed", "the decoder did not start")
+            raise _Lost
         self._is_ready = True
 
     def _taken(self, shape: tuple[int, ...]) -> UInt8Image:
@@ -194,20 +242,17 @@ class _Decoder:
         """Read an answer.
 
         Raises:
-            _Harmed: `timeout`, or `decoder_failed` where the process has ended.
+            _Lost: the process has ended, or does not end its fork in time.
         """
         pipe, line, deadline = self._pipe("stdout"), b"", time.monotonic() + seconds
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(1000 * left):
-                self.is_well = False
-                raise _Harmed("timeout", f"the file was not decoded within {seconds:g} seconds")
-            part = pipe.read(4096)
+            part = pipe.read(4096) if left > 0 and poll.poll(1000 * left) else b""
             if not part:
                 self.is_well = False
-                raise _Harmed("decoder_failed", "the file made its decoder fail")
+                raise _Lost
             line += part
         return line
 

@@ -6,27 +6,18 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from struct import pack
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from openjpeg.utils import encode_array
+from decoders import HEAD, PICTURES, crowded, end, forks, jpeg_2000
 from PIL import Image
-from pydicom import dcmread, uid
-from pydicom.encaps import encapsulate
+from pydicom import dcmread
 
-from secondread.config import Window
-from secondread.data.phantom.write import phantom_image
 from secondread.errors import ImageRejected, OutOfScope
 from secondread.imaging.decoder_pool import DecoderPool, Patience
-from secondread.imaging.preprocess import Preprocess
-from secondread.tasks import load_task
 
-PICTURES = Preprocess(
-    unit="display", size=64, channels=3, modalities=("CT",), display_window=Window(center=40, width=80)
-)
 CODEC = """
 import ctypes
 import os
@@ -38,7 +29,6 @@ def decode_pixel_data(*_, **__):
 
 decode = encode_array = encode_buffer = encode_pixel_data = decode_pixel_data
 """
-HEAD = phantom_image(load_task("hemorrhage"), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +38,11 @@ def pool() -> Iterator[DecoderPool]:
     end(pool)
 
 
-def end(pool: DecoderPool) -> None:
-    for decoder in pool._decoders:
-        decoder.end()
-    pool._decoders.clear()
-
-
 def picture(kind: str, **how: Any) -> bytes:
     gray = np.random.default_rng(0).integers(0, 256, (96, 80), np.uint8)
     saved = io.BytesIO()
     Image.fromarray(gray).save(saved, kind, **how)
     return saved.getvalue()
-
-
-def jpeg_2000() -> bytes:
-    dcm = dcmread(io.BytesIO(HEAD))
-    dcm.PixelData = encapsulate([encode_array(dcm.pixel_array)])
-    dcm.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
-    saved = io.BytesIO()
-    dcm.save_as(saved)
-    return saved.getvalue()
-
-
-def crowded() -> bytes:
-    """A head CT of 8 MB, nearly all of it a million empty elements, which pydicom reads for 10 seconds."""
-    elements = (pack("<HH2sH", 0x7FE1 + 2 * (n >> 15), 0x1000 + (n & 0x7FFF), b"LO", 0) for n in range(1_000_000))
-    return HEAD + b"".join(elements)
 
 
 @pytest.mark.parametrize(
@@ -118,17 +87,15 @@ def test_a_reason_comes_back_as_it_was_given(pool: DecoderPool) -> None:
 def test_a_file_that_takes_too_long_is_given_up_and_the_next_is_decoded(pool: DecoderPool) -> None:
     patience, began = Patience(), time.monotonic()
     pool.pixels(jpeg_2000(), patience)
-    before = {decoder._process.pid for decoder in pool._decoders}
-    assert before
+    before = forks(pool)
     with pytest.raises(ImageRejected, match="not decoded within 2 seconds") as caught:
         pool.pixels(crowded(), patience)
     assert caught.value.rule == "timeout"
     assert patience.seconds < 10 - 2
     assert time.monotonic() - began < 60
     np.testing.assert_array_equal(pool.pixels(jpeg_2000(), patience), PICTURES.pixels(jpeg_2000()))
-    after = {decoder._process.pid for decoder in pool._decoders}
-    assert len(before - after) == 1
-    assert not psutil.pid_exists((before - after).pop())
+    assert len(before) == len(forks(pool) - before) == 1
+    assert not psutil.pid_exists(before.pop())
 
 
 def test_a_second_process_starts_when_the_first_is_busy_and_no_third() -> None:
@@ -136,7 +103,7 @@ def test_a_second_process_starts_when_the_first_is_busy_and_no_third() -> None:
     pool.start()
     pool.pixels(jpeg_2000(), Patience())
     assert len(pool._decoders) == 1
-    with pool._one() as first, pool._one() as second:
+    with pool._one(Patience()) as first, pool._one(Patience()) as second:
         assert first is not second
         assert len(pool._decoders) == 2
     for _ in range(3):
@@ -155,7 +122,7 @@ def test_files_that_take_too_long_cannot_hold_a_request_for_long(pool: DecoderPo
 
 def test_a_decoder_has_little_memory_and_leaves_no_dump_of_a_patients_image(pool: DecoderPool) -> None:
     pool.pixels(jpeg_2000(), Patience())
-    process = psutil.Process(pool._decoders[-1]._process.pid)
+    (process,) = map(psutil.Process, forks(pool))
     assert process.rlimit(psutil.RLIMIT_AS)[0] < process.memory_info().vms + 3 * 2**30
     assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
@@ -203,8 +170,7 @@ def test_a_pool_that_is_gone_leaves_no_process() -> None:
 
 
 def test_a_busy_pool_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secondread.imaging.decoder_pool._WAIT_SECONDS", 0.01)
     monkeypatch.setattr("secondread.imaging.decoder_pool._PROCESSES", 0)
     with pytest.raises(ImageRejected, match="every decoder is busy") as caught:
-        DecoderPool(PICTURES).pixels(jpeg_2000(), Patience())
+        DecoderPool(PICTURES).pixels(jpeg_2000(), Patience(wait=0.01))
     assert caught.value.rule == "busy"

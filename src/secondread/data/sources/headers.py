@@ -10,8 +10,10 @@ from secondread.data.sources.listing import put_aside
 from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import ImageRejected
 from secondread.execution import map_in_processes
+from secondread.imaging.dicom.plain import is_deflated
 from secondread.imaging.dicom.read import Header, read_header
 from secondread.imaging.limits import MOST_BYTES
+from secondread.imaging.sandbox import safe_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +67,7 @@ def read_one(file: tuple[Path, str]) -> Header | ImageRejected | None:
             if start[128:132] != b"DICM":
                 return None
             # The pixels are not needed, and headers hardly ever need more than the start; a deflated one does.
-            return _from_prefix(start) or read_header(start + opened.read(MOST_BYTES["dicom"]))
+            return _from_prefix(start) or safe_header(start + opened.read(MOST_BYTES["dicom"]))
     except ImageRejected as rejected:
         return rejected
     except OSError:
@@ -73,6 +75,9 @@ def read_one(file: tuple[Path, str]) -> Header | ImageRejected | None:
 
 
 def _from_prefix(start: bytes) -> Header | None:
+    """Read what so few bytes hold here: it cannot take long, unless they inflate to very many."""
+    if is_deflated(start):
+        return None
     try:
         header = read_header(start)
     except ImageRejected:

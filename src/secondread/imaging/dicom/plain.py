@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from struct import Struct
 
 LITTLE_ENDIAN = {b"1.2.840.10008.1.2": False, b"1.2.840.10008.1.2.1": True}  # and whether value types are explicit
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_FIRST_BYTES = 1024  # hold the file meta information
 _MOST_BYTES = 8 << 20  # of a file: 4 megapixels of 16 bits
 _MOST_OTHER_BYTES = 1 << 16  # beside the pixels: pydicom takes a tenth of a second for 8,000 elements or 30,000 values
 LONG_LENGTHS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
@@ -39,6 +41,14 @@ def is_plain_dicom(data: bytes) -> bool:
         if others > _MOST_OTHER_BYTES:
             return False
     return end == len(data)
+
+
+def is_deflated(data: bytes) -> bool:
+    """Whether a file may say that all behind its first elements is deflated, so that little holds much.
+
+    Source: DICOM PS3.5 A.5.
+    """
+    return _DEFLATED in data[:_FIRST_BYTES]
 
 
 def _elements(data: bytes, position: int, explicit: bool) -> Iterator[tuple[tuple[int, int], int, int]]:
