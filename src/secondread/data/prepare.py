@@ -11,8 +11,9 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from secondread.config import DataSettings, RunConfig
-from secondread.data.audit import AuditReport, audit, join_groups
+from secondread.data.audit import AuditReport, audit
 from secondread.data.manifest import manifest_digest, subgroup_columns
+from secondread.data.near_duplicates import join_groups
 from secondread.data.patient_key import load_secret
 from secondread.data.phantom.write import write_phantom
 from secondread.data.sources.detect import open_source

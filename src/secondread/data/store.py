@@ -14,9 +14,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from secondread.config import DataSettings
-from secondread.data.audit import near_duplicate_groups
 from secondread.data.chunk import UInt8, divide, write_chunk
 from secondread.data.manifest import make_manifest, manifest_digest
+from secondread.data.near_duplicates import near_duplicate_groups
 from secondread.data.sources.index import Index
 from secondread.data.split import split_by_patient
 from secondread.errors import StoreError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secondread.config import WINDOWS, RunConfig, load_config
-from secondread.data import audit as audit_module
+from secondread.data import near_duplicates
 from secondread.data import prepare as prepare_module
 from secondread.data.phantom.write import write_phantom
 from secondread.data.prepare import Prepared, prepare
@@ -294,7 +294,7 @@ def copy_as_jpeg(source: Path, target: Path) -> None:
 def test_an_image_in_training_and_evaluation_is_a_leak(
     home: Path, workplace: Path, copy_image: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module, "_BLOCK", 3)  # images are compared block by block
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 3)  # images are compared block by block
     folder = write_table(workplace / "folder", [0, 1] * 20, SPLITS)
     apart = write_table(workplace / "apart", [0, 1] * 5, seed=1000)
     copy_image(folder / "05.png", apart / "03.png")  # one of train, under another patient
