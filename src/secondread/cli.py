@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error)
 
 
-def fail(error: SecondReadError) -> NoReturn:
-    """Print what is wrong and what to do next, and exit with 1."""
+def fail(error: SecondReadError, status: int = 1) -> NoReturn:
+    """Print what is wrong and what to do next, and exit."""
     print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 def overrides_of(words: Sequence[str]) -> dict[str, str]:
@@ -74,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     preprocess.add_argument("--layout", default="auto", help="the source's layout (default: recognise it)")
     preprocess.add_argument("--out", default="store", type=Path, help="folder to write the store to (default: store)")
     preprocess.add_argument("--model", help="preprocess as this preset asks (default: compact_resnet)")
+    diff = _add(
+        verbs,
+        "diff",
+        _diff,
+        "say which patients, images and labels came, went or changed between two stores; "
+        "exits with 0 if none did, with 1 if any did, with 2 if the stores cannot be compared",
+    )
+    diff.add_argument("before", metavar="STORE_A", type=Path, help="a folder that `preprocess` wrote")
+    diff.add_argument("after", metavar="STORE_B", type=Path, help="another, of the same task")
+    diff.add_argument("--out", type=Path, help="folder to write difference.json, images.csv and patients.csv to")
     train = _add(verbs, "train", _train, "train a model and log it, measured, to MLflow")
     _add_task(train)
     train.add_argument("--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)")
@@ -151,6 +161,16 @@ def _preprocess(known: argparse.Namespace, overrides: Mapping[str, str]) -> None
     from secondread.steps.preprocess import preprocess
 
     preprocess(config, known.out)
+
+
+def _diff(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.diff import diff
+
+    try:
+        same = diff(known.before, known.after, known.out)
+    except SecondReadError as error:
+        fail(error, status=2)
+    raise SystemExit(0 if same else 1)
 
 
 def _train(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:

@@ -237,3 +237,19 @@ def test_a_folder_that_is_not_there_exits_with_1_and_without_a_stack_trace(workp
     assert result.stderr.startswith("error: nowhere")
     assert "Traceback" not in result.stderr
     assert not (workplace / "store").exists()
+
+
+@pytest.mark.parametrize(("same", "status"), [(True, 0), (False, 1)])
+def test_diff_exits_as_diff_does(workplace: Path, monkeypatch: pytest.MonkeyPatch, same: bool, status: int) -> None:
+    fake = SimpleNamespace(diff=lambda before, after, out: same)
+    monkeypatch.setitem(sys.modules, "secondread.steps.diff", fake)
+    with pytest.raises(SystemExit) as caught:
+        main(["diff", "before", "after"])
+    assert caught.value.code == status
+
+
+def test_diff_of_what_is_no_store_exits_with_2(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["diff", "nowhere", "nowhere"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: nowhere: this store is unfinished")

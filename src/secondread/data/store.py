@@ -117,6 +117,16 @@ class Store:
         folder = self.folder / _SHARDS
         return Pixels([np.load(folder / shard.file, mmap_mode="r") for shard in self.description.shards if shard.rows])
 
+    @property
+    def secret_digest(self) -> str:
+        """What tells whether two stores have the same patient keys; of the secret itself it tells nothing."""
+        plan = _read_plan(self.folder)
+        return str(plan.get("secret", "")) if isinstance(plan, dict) else ""
+
+    def put_aside(self) -> pd.DataFrame:
+        """Files that are not in the store: path, rule, reason."""
+        return pd.read_csv(self.folder / _QUARANTINE, keep_default_na=False)
+
     def thumbnails(self) -> UInt8:
         """The audit's small gray image of each row, shape (n, 32, 32).
 
@@ -150,13 +160,23 @@ def open_store(folder: Path) -> Store:
     Raises:
         StoreError: unfinished, of another version, or damaged.
     """
-    description = _read_description(folder)
-    for shard in description.shards:
+    store = look_up(folder)
+    for shard in store.description.shards:
         path = folder / _SHARDS / shard.file
         if not path.is_file() or sha256_of(path.read_bytes()) != shard.digest:
             raise StoreError(
                 f"{folder}: shard {shard.file} is damaged or missing; delete the folder and preprocess anew"
             )
+    return store
+
+
+def look_up(folder: Path) -> Store:
+    """Open a store for what its tables say; its pixels, which may be terabytes, are not checked.
+
+    Raises:
+        StoreError: unfinished, of another version, or damaged.
+    """
+    description = _read_description(folder)
     return Store(folder, description, _read_manifest(folder, description))
 
 
