@@ -204,7 +204,9 @@ def test_a_verb_must_be_one_of_those_that_help_names(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as caught:
         main(["tarin"])
     assert caught.value.code == 2
-    assert "choose from story, preprocess, train, evaluate, score, predict" in capsys.readouterr().err.replace("'", "")
+    assert "choose from story, preprocess, diff, train, evaluate, score, predict" in capsys.readouterr().err.replace(
+        "'", ""
+    )
 
 
 def test_what_mlflow_run_started_ends_with_it(steps: dict[str, Calls], monkeypatch: pytest.MonkeyPatch) -> None:
