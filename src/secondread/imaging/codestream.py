@@ -13,6 +13,8 @@ _EXIF = 0xE1  # APP1
 _SEQUENTIAL = (_BASELINE, 0xC1)  # SOF0 and SOF1, Huffman-coded
 _MOST_MARKERS = 1000  # before the first scan; a colour profile in pieces has 255
 _MOST_CHUNKS = 20_000  # of a PNG; the usual ones of 8 kB or more make up 20 MB in 2,500
+_START_OF_TILE = 0x90
+_MOST_TILES = 65_535  # of JPEG 2000 (ITU-T T.800 A.4.2)
 _MOST_SCANS = 32  # a progressive JPEG of thousands of scans keeps every decoder busy for minutes
 
 
@@ -25,7 +27,7 @@ class Frame(NamedTuple):
 
 
 def jpeg_frame(data: bytes) -> Frame:
-    """Read the frame header of a JPEG or JPEG-LS stream; see that the stream ends, and soon.
+    """Read the frame header of a JPEG or JPEG-LS stream; see that the stream ends, soon, and not too soon.
 
     Raises:
         ImageRejected: `truncated` or `scans`.
@@ -41,9 +43,20 @@ def jpeg_frame(data: bytes) -> Frame:
         raise _truncated()
     # A sequential stream whose first scan holds every component is over after it: no need to look at all its bytes.
     is_one_scan = process in _SEQUENTIAL and _integer(data, scan + 4, 1) == frame.components
+    if is_one_scan and 8 * (len(data) - scan) < _fewest_bits(frame):
+        raise _truncated()
     if not is_one_scan and data.count(bytes((0xFF, _START_OF_SCAN)), scan) > _MOST_SCANS:
         raise ImageRejected("scans", f"the JPEG stream has more than {_MOST_SCANS} scans")
     return frame
+
+
+def _fewest_bits(frame: Frame) -> int:
+    """Of the blocks of one component alone: each has a code for its mean and one for its end, of a bit at least.
+
+    Source: ITU-T T.81 A.1.1, A.2.2 and F.1.2. Where components are subsampled, half the rows and columns at least.
+    """
+    blocks = (frame.rows // 8) * (frame.columns // 8)
+    return 2 * blocks if frame.components == 1 else blocks // 2
 
 
 def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
@@ -68,16 +81,36 @@ def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
 
 
 def jpeg2000_frame(data: bytes) -> Frame:
-    """Read the SIZ segment of a JPEG 2000 codestream, and see that the codestream ends.
+    """Read the SIZ segment of a JPEG 2000 codestream; see that the codestream ends and holds every tile.
 
     Raises:
         ImageRejected: `truncated`.
-    Source: ITU-T T.800 Annex A.5.1.
+    Source: ITU-T T.800 Annex A.5.1 (SIZ) and B.3 (tiles).
     """
     if not data.startswith(b"\xff\x4f\xff\x51") or _END_OF_IMAGE not in data[-16:]:
         raise _truncated()
-    columns, rows, left, top = (_integer(data, position, 4) for position in (8, 12, 16, 20))
+    columns, rows, left, top, wide, high, first, upper = (_integer(data, position, 4) for position in range(8, 40, 4))
+    if not wide or not high:
+        raise _truncated()
+    tiles = -(-max(columns - first, 0) // wide) * -(-max(rows - upper, 0) // high)
+    if tiles > _MOST_TILES or len(set(_tiles(data))) != tiles:
+        raise _truncated()
     return Frame(rows - top, columns - left, _integer(data, 40))
+
+
+def _tiles(data: bytes) -> Iterator[int]:
+    """Yield the tile of each part of a JPEG 2000 codestream (ITU-T T.800 A.4.2); one of length 0 goes to the end."""
+    position = 2
+    while data[position] == 0xFF and data[position + 1] != _START_OF_TILE:
+        position += 2 + max(2, _integer(data, position + 2))
+        if position + 12 > len(data):
+            raise _truncated()
+    while data[position : position + 2] == bytes((0xFF, _START_OF_TILE)):
+        length = _integer(data, position + 6, 4) or len(data) - position
+        if length < 14 or position + length > len(data):
+            raise _truncated()
+        yield _integer(data, position + 4)
+        position += length
 
 
 def png_frame(data: bytes) -> Frame:

@@ -9,19 +9,34 @@ from PIL import Image
 from secondread.errors import ImageRejected
 from secondread.imaging.codestream import Frame, is_plain_jpeg, jpeg2000_frame, jpeg_frame, png_frame
 
-# T.800 A.5.1, byte by byte: SOC, SIZ, Lsiz, Rsiz, Xsiz 100, Ysiz 70, XOsiz 4, YOsiz 6, tile 100 x 70 at 0, 1 component.
+# T.800 A.5.1, byte by byte: SOC, SIZ, Lsiz, Rsiz, Xsiz 100, Ysiz 70, XOsiz 4, YOsiz 6, tile 100 x 70 at 0, 1 component
+# of 8 bits.
 SIZ = (
     b"\xff\x4f\xff\x51\x00\x29\x00\x00"
     + b"".join(n.to_bytes(4, "big") for n in (100, 70, 4, 6, 100, 70, 0, 0))
-    + b"\0\1"
+    + b"\0\1\7\1\1"
 )
+TILE = b"\xff\x90\x00\x0a\0\0\0\0\0\0\0\1\xff\x93"  # T.800 A.4.2: tile 0, to the end, the first part of one
 
 
 def test_a_jpeg_2000_image_is_what_lies_right_of_and_below_its_offset() -> None:
-    assert jpeg2000_frame(SIZ + b"\xff\xd9") == Frame(rows=64, columns=96, components=1)
+    assert jpeg2000_frame(SIZ + TILE + b"\xff\xd9") == Frame(rows=64, columns=96, components=1)
 
 
-@pytest.mark.parametrize("data", [b"", SIZ, b"\xff\x4f\xff\x52" + SIZ[4:] + b"\xff\xd9"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        SIZ,
+        SIZ + TILE,
+        b"\xff\x4f\xff\x52" + SIZ[4:] + TILE + b"\xff\xd9",
+        SIZ + b"\xff\xd9",
+        SIZ[:24] + bytes(16) + SIZ[40:] + TILE + b"\xff\xd9",
+        SIZ[:24] + b"\0\0\0\x32" + SIZ[28:] + TILE + b"\xff\xd9",
+        SIZ + TILE[:6] + b"\0\0\1\0" + TILE[10:] + b"\xff\xd9",
+    ],
+    ids=["nothing", "SIZ alone", "no end", "no SIZ", "no tile", "tiles of no size", "one of two tiles", "short tile"],
+)
 def test_a_jpeg_2000_without_its_marks_is_refused(data: bytes) -> None:
     with pytest.raises(ImageRejected, match="end too early"):
         jpeg2000_frame(data)
@@ -30,7 +45,14 @@ def test_a_jpeg_2000_without_its_marks_is_refused(data: bytes) -> None:
 def test_fill_bytes_before_a_marker_are_skipped() -> None:
     frame = b"\xff\xc0\x00\x0b\x08\x00\x46\x00\x64\x01\x01\x11\x00"
     scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
-    assert jpeg_frame(b"\xff\xd8" + b"\xff" * 5 + frame + scan + b"\xff\xd9") == Frame(70, 100, 1)
+    assert jpeg_frame(b"\xff\xd8" + b"\xff" * 5 + frame + scan + bytes(24) + b"\xff\xd9") == Frame(70, 100, 1)
+
+
+def test_a_jpeg_of_too_few_bits_for_its_blocks_is_refused() -> None:
+    frame = b"\xff\xc0\x00\x0b\x08\x00\x46\x00\x64\x01\x01\x11\x00"
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    with pytest.raises(ImageRejected, match="end too early"):
+        jpeg_frame(b"\xff\xd8" + frame + scan + b"\xff\xd9")  # 96 blocks of two bits want 24 bytes
 
 
 def test_a_jpeg_of_nothing_but_markers_is_given_up_soon() -> None:

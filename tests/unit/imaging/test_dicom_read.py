@@ -283,7 +283,7 @@ class TestSyntaxes:
 
     def test_a_compressed_image_larger_than_the_header_says_is_never_decoded(self) -> None:
         codestream = bytearray(encode_array(RAMP))
-        codestream[8:16] = (60_000).to_bytes(4, "big") * 2  # Xsiz and Ysiz
+        codestream[8:16] = codestream[24:32] = (60_000).to_bytes(4, "big") * 2  # Xsiz and Ysiz; of the tile as well
         assert rule_of(compressed(ct(), bytes(codestream), uid.JPEG2000Lossless)) == "codestream"
 
     def test_a_compressed_image_that_ends_early_is_refused(self) -> None:

@@ -13,6 +13,8 @@ _SEQUENCE = b"SQ"
 _UNDEFINED = 0xFFFFFFFF
 TRANSFER_SYNTAX = (0x0002, 0x0010)
 _PIXELS = (0x7FE0, 0x0010)
+_PIXELS_BEGIN = b"\xe0\x7f\x10\x00"
+_END_OF_FRAGMENTS = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _ITEM_GROUP = 0xFFFE
 _IMPLICIT = Struct("<HHI")  # group, element, length
 _EXPLICIT = Struct("<2sH")  # kind of value, length; they stand where an implicit element has its length
@@ -49,6 +51,14 @@ def is_deflated(data: bytes) -> bool:
     Source: DICOM PS3.5 A.5.
     """
     return _DEFLATED in data[:_FIRST_BYTES]
+
+
+def has_closed_pixels(data: bytes) -> bool:
+    """Whether an end is marked behind where pixels in fragments begin; pydicom takes the end of the file for it.
+
+    Source: DICOM PS3.5 A.4.
+    """
+    return data.find(_END_OF_FRAGMENTS, data.rfind(_PIXELS_BEGIN)) >= 0
 
 
 def _elements(data: bytes, position: int, explicit: bool) -> Iterator[tuple[tuple[int, int], int, int]]:

@@ -19,6 +19,7 @@ from secondread.errors import ImageRejected, OutOfScope
 from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
 from secondread.imaging.dicom.lean import Elements, read_lean
 from secondread.imaging.dicom.leniency import leniently
+from secondread.imaging.dicom.plain import has_closed_pixels
 from secondread.imaging.dicom.scope import check_scope
 from secondread.imaging.dicom.values import to_display, to_hounsfield
 from secondread.imaging.limits import MOST_BYTES, check_size
@@ -158,6 +159,8 @@ def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> P
     dcm = dcmread(BytesIO(data))
     check_scope(dcm, modalities, scope)
     _check_attributes(dcm)
+    if dcm["PixelData"].is_undefined_length and not has_closed_pixels(data):
+        raise ImageRejected("truncated", "the file ends within its pixels")
     return _picture(dcm, _decode(dcm))
 
 
