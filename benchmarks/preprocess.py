@@ -1,128 +1,279 @@
-"""What preprocessing JPEGs costs: our store, on all cores, beside one bare loop of decoding and resizing.
+"""What preprocessing costs: CT in every syntax, bad files, workers and their memory, and JPEGs; a peer beside each.
 
-    python benchmarks/preprocess.py [FOLDER]
+    python benchmarks/preprocess.py [FOLDER OF JPEGS] [--monai PYTHON]
 
-Ours goes from a folder to a whole store: index, hash, limits, decode, resize, audit, split, shards. The peer reads,
-decodes and resizes in one process and keeps nothing; it decodes whole, which is the bare loop, and then at the reduced
-size that libjpeg offers and ours takes too. Without FOLDER the images are phantoms enlarged to the size of a hospital's
-X-rays. Sides are run in turns with warm file caches, ours in a fresh process each time. Starting its workers takes a
-second or so whatever the number of images: rates are given with it and behind it.
+CT slices of 512x512 (phantoms) become three windows of 256x256. Ours is `write_chunk`, all of a worker's job: reading,
+hashing, limits, decoding, windows, resizing, thumbnail, shard and table; compressed files are decoded by a process that
+a file may end, whose time is counted. The peers keep nothing. The plain one is pydicom, float64 and OpenCV; the bare
+decode is pydicom's `pixel_array` alone. MONAI is installed into a temporary environment, or found by --monai. Compared
+are seconds of the processor, which hardly depend on what else runs, in turns; only two workers against one are compared
+by the clock, beside a loop that does nothing but multiply, which says what the machine's second core is worth.
 """
 
+import argparse
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 import cv2
 import numpy as np
+import psutil
+from ct_files import COMPRESSED, write_ct_files
+from preprocess_jpegs import compare_jpegs, write_xrays
+from pydicom import dcmread
 
 from secondread.config import load_config
-from secondread.data.phantom.write import write_phantom
-from secondread.data.sources.detect import open_source
-from secondread.data.store import build_store
+from secondread.data.chunk import Chunk, write_chunk
+from secondread.data.sources.headers import read_one
 from secondread.execution import core_count, map_in_processes
-from secondread.imaging.preprocess import Preprocess, thumbnail
+from secondread.imaging.dicom.leniency import leniently
+from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import load_task
 
-PAIRS = 5
-TASK = load_task("pneumonia")
-CONFIG = load_config("pneumonia", {})
-SIZE = CONFIG.preprocess.size
-PATIENTS = 700
-ENLARGED = 4
-GOAL = 0.9
+ROUNDS = 5
+SIZE = 256
+FILES = 240  # a round, of files that take a millisecond
+SLOW_FILES = 48  # a round, of files that take ten
+JOB_CHUNKS = 40
+TASK = load_task("hemorrhage")
+CONFIG = load_config("hemorrhage", {})
+FORM = Preprocess.build(TASK, CONFIG.preprocess.model_copy(update={"size": SIZE}), "HU", None)
+WINDOWS = [(window.center, window.width) for window in FORM.windows]
+MONAI = ["torch==2.13.0", "monai==1.6.1", "pydicom==3.0.2", "numpy<3"]
 
 
-def main(folder: Path) -> None:
-    """Print images a second of both sides and their ratio, with and behind the start of processes."""
-    files = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpeg", ".jpg")]
-    rows, columns = np.median([gray(file).shape for file in files[:100]], axis=0).astype(int)
-    reduced = reduced_mode(int(min(rows, columns)))
-    with_start, behind_start, peers, reduced_peers = [], [], [], []
-    for _ in range(PAIRS):
-        took, start = in_fresh_process(partial(preprocess, folder)), in_fresh_process(start_workers)
-        with_start.append(len(files) / took)
-        behind_start.append(len(files) / (took - start))
-        peers.append(len(files) / seconds(partial(bare_loop, files, cv2.IMREAD_GRAYSCALE)))
-        reduced_peers.append(len(files) / seconds(partial(bare_loop, files, reduced)))
-    cores = core_count()
-    print(f"{len(files):,} JPEGs of about {columns}x{rows} to {SIZE}x{SIZE}, {cores} cores, {PAIRS} pairs in turns")
-    for name, rates in (
-        ("secondread, images/s", with_start),
-        ("secondread behind the start of its workers", behind_start),
-        ("bare loop", peers),
-        ("bare loop at reduced size", reduced_peers),
-    ):
-        print(f"  {name}: {in_words(rates, '.0f')}")
-    for name, ours in (("secondread", with_start), ("behind the start", behind_start)):
-        for peer, theirs in (("bare loop", peers), ("bare loop at reduced size", reduced_peers)):
-            ratios = [our / (cores * its) for our, its in zip(ours, theirs, strict=True)]
-            print(f"  {name} / ({cores} x {peer}): {in_words(ratios, '.2f')}; the goal is {GOAL}")
+def main(jpegs: Path | None, monai: Path | None) -> None:
+    """Print every ratio."""
+    print(f"{core_count()} cores, {ROUNDS} rounds in turns, medians and ranges")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        files = write_ct_files(folder)
+        compare_uncompressed(files["uncompressed"], monai, folder)
+        for syntax in COMPRESSED:
+            compare_compressed(syntax, files[syntax], folder)
+        for syntax in ("uncompressed", "JPEG lossless"):
+            compare_with_bad_files(syntax, files[syntax], folder)
+            compare_workers(syntax, files[syntax], folder)
+        if jpegs is None:
+            write_xrays(folder / "xrays")
+        compare_jpegs(jpegs or folder / "xrays")
 
 
-def preprocess(folder: Path) -> None:
-    """From a folder to a whole store."""
-    with tempfile.TemporaryDirectory() as out:
-        index = open_source(folder, TASK)
-        form = Preprocess.build(TASK, CONFIG.preprocess, index.unit, index.display_window)
-        build_store(index, TASK.name, form, CONFIG.data, Path(out) / "store", b"secret", workers=None)
+# --- sides
 
 
-def start_workers() -> None:
-    """Start as many workers as `preprocess` does, with the same imports, for next to nothing."""
-    blank = [np.zeros((SIZE, SIZE, 1), np.uint8)] * core_count()
-    for _ in map_in_processes(thumbnail, blank, None, "start workers"):
-        pass
+def ours(files: list[Path], out: Path) -> None:
+    """Preprocess files as one chunk of a worker."""
+    write_chunk(chunk_of(files, out, 0))
 
 
-def bare_loop(files: list[str], mode: int) -> None:
-    """Decode to gray and shrink, as the shortest script would."""
+def chunk_of(files: list[Path], out: Path, number: int) -> Chunk:
+    """Files of one folder as a worker's job."""
+    return Chunk(number, files[0].parent, tuple(file.name for file in files), FORM, out)
+
+
+def read_headers(files: list[Path]) -> None:
+    """Read whose image each is, as is done before a job is divided."""
     for file in files:
-        cv2.resize(np.asarray(cv2.imread(file, mode)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        read_one((file.parent, file.name))
 
 
-def gray(file: str) -> np.ndarray:
-    """The whole picture."""
-    return np.asarray(cv2.imread(file, cv2.IMREAD_GRAYSCALE))
+def plainly(files: list[Path]) -> None:
+    """Window as textbooks do: pydicom, float64, OpenCV."""
+    for file in files:
+        dcm = dcmread(file)
+        hounsfield = dcm.pixel_array.astype(np.float64) * float(dcm.RescaleSlope) + float(dcm.RescaleIntercept)
+        shown = [np.clip((hounsfield - (center - width / 2)) / width, 0, 1) for center, width in WINDOWS]
+        (cv2.resize(np.stack(shown, -1), (SIZE, SIZE), interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
 
 
-def reduced_mode(side: int) -> int:
-    """The smallest decoding that leaves twice as many pixels a side as are kept, as `imaging.raster` chooses it."""
-    modes = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
-    return next((mode for factor, mode in modes.items() if side >= 2 * SIZE * factor), cv2.IMREAD_GRAYSCALE)
+def bare_decode(files: list[Path]) -> None:
+    """Only decode."""
+    for file in files:
+        _ = dcmread(file).pixel_array
 
 
-def write_xrays(folder: Path) -> None:
-    """A phantom whose pictures are enlarged and grainy, in place."""
-    write_phantom(folder, TASK, PATIENTS, seed=0)
-    for _ in map_in_processes(enlarge, sorted(folder.rglob("*.jpeg")), None, "enlarge"):
-        pass
+@contextmanager
+def monai_rounds(python: Path | None, files: list[Path]) -> Iterator[Callable[[], float]]:
+    """Give what a round of MONAI takes, by the faster of its readers that can be had."""
+    with tempfile.TemporaryDirectory() as folder:
+        if python is None:
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            python = Path(folder) / "bin" / "python"
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *MONAI], check=True)
+        script = Path(__file__).with_name("peer_monai.py")
+        command = [str(each) for each in (python, "-W", "ignore", script, "PydicomReader", SIZE, *files)]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, bufsize=1
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            asks, answers = child.stdin, child.stdout
+
+            def round_of_it() -> float:
+                asks.write("go\n")
+                asks.flush()
+                return float(answers.readline())
+
+            yield round_of_it
+            asks.close()
 
 
-def enlarge(path: Path) -> None:
-    """Make a picture as large as an X-ray, with noise that makes its file as large too."""
-    large = cv2.resize(gray(str(path)), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    grainy = large + np.random.default_rng(0).normal(0, 3, large.shape)
-    cv2.imwrite(str(path), np.clip(grainy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+# --- comparisons
 
 
-def in_fresh_process(work: Callable[[], None]) -> float:
-    """Wall time of some work in a process that has done nothing but its imports."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(seconds, work).result()
+def compare_uncompressed(files: list[Path], monai: Path | None, folder: Path) -> None:
+    """Files a second of a processor, beside plain pydicom and MONAI."""
+    many = (files * FILES)[:FILES]
+    rates: dict[str, list[float]] = {"ours": [], "ours, and a header first": [], "plain pydicom": [], "MONAI": []}
+    with monai_rounds(monai, many) as monai_round, quietly():
+        warm_up(files, folder)
+        monai_round()
+        for number in range(ROUNDS):
+            chunk = processor_seconds(partial(ours, many, folder / f"raw_{number}"))
+            headers = processor_seconds(partial(read_headers, many))
+            rates["ours"].append(FILES / chunk)
+            rates["ours, and a header first"].append(FILES / (chunk + headers))
+            rates["plain pydicom"].append(FILES / processor_seconds(partial(plainly, many)))
+            rates["MONAI"].append(FILES / monai_round())
+    print("uncompressed, files a second of a processor")
+    for name, rate in rates.items():
+        print(f"  {name}: {in_words(rate, '.0f')}")
+    for peer, goal in (("plain pydicom", 2.4), ("MONAI", 2.5)):
+        for name in ("ours", "ours, and a header first"):
+            print(f"  {name} / {peer}: {in_words(divided(rates[name], rates[peer]), '.2f')}; the goal is {goal}")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of some work."""
-    start = time.perf_counter()
+def compare_compressed(syntax: str, files: list[Path], folder: Path) -> None:
+    """Milliseconds of a processor a file, beside the bare decode."""
+    many = (files * SLOW_FILES)[:SLOW_FILES]
+    mine, bare = [], []
+    with quietly():
+        warm_up(files, folder)
+        for number in range(ROUNDS):
+            mine.append(processor_seconds(partial(ours, many, folder / f"{syntax}_{number}")))
+            bare.append(processor_seconds(partial(bare_decode, many)))
+    a_file = [in_words([1000 * seconds / SLOW_FILES for seconds in each], ".2f") for each in (mine, bare)]
+    ratio = in_words(divided(bare, mine), ".2f")
+    print(f"{syntax}: {a_file[0]} ms a file, bare decode {a_file[1]}; bare / ours {ratio}; the goal is .9")
+
+
+def compare_with_bad_files(syntax: str, files: list[Path], folder: Path) -> None:
+    """What a bad file in every hundred adds to a job."""
+    many = (files * FILES)[:200]
+    for kind, spoil in BAD.items():
+        bad = folder / f"bad_{kind}.dcm"
+        bad.write_bytes(spoil(files[0].read_bytes()))
+        without, with_bad = [], []
+        with quietly():
+            warm_up([*files, bad], folder)
+            for number in range(ROUNDS):
+                out = folder / f"bad_{syntax}_{kind}_{number}"
+                without.append(processor_seconds(partial(ours, many, out / "without")))
+                with_bad.append(processor_seconds(partial(ours, [*many, bad, bad], out / "with")))
+        added = [100 * (a / b - 1) for a, b in zip(with_bad, without, strict=True)]
+        print(f"{syntax}, a file in a hundred {kind}: {in_words(added, '+.1f')}%; the goal is less than 5")
+
+
+def compare_workers(syntax: str, files: list[Path], folder: Path) -> None:
+    """The clock of one worker and two, and how large they grow."""
+    most: list[float] = []
+
+    def job(workers: int, number: int) -> float:
+        out = folder / f"job_{syntax}_{workers}_{number}"
+        chunks = [chunk_of((files * FILES)[:length], out, place) for place in range(JOB_CHUNKS)]
+        start = time.perf_counter()
+        for _ in map_in_processes(write_chunk, chunks, workers, f"{workers} workers"):
+            if workers > 1:
+                most.append(max(map(megabytes, workers_now())))
+        return time.perf_counter() - start
+
+    length = FILES if syntax == "uncompressed" else SLOW_FILES
+    gains, of_machine = [], []
+    for number in range(ROUNDS):
+        gains.append(job(1, number) / job(2, number))
+        of_machine.append(multiply(1) / multiply(2))
+    print(f"{syntax}, two workers / one: {in_words(gains, '.2f')}, their start included; the goal is 1.8")
+    print(f"  the same of a loop that multiplies: {in_words(of_machine, '.2f')}")
+    print(f"  largest worker with its decoder: {max(most):.0f} MB; the goal is less than 400")
+
+
+def _element(number: int) -> bytes:
+    return b"\xe1\x7f" + number.to_bytes(2, "little") + b"LO\0\0"
+
+
+BAD: dict[str, Callable[[bytes], bytes]] = {
+    "cut in the middle": lambda data: data[: len(data) // 2],
+    "of damaged header": lambda data: data[:200] + b"\xff" * 100 + data[300:],
+    "of no DICOM": lambda data: b"This is no image." * 1000,
+    "of 10,000 elements": lambda data: data + b"".join(map(_element, range(4096, 14096))),
+}
+
+
+# --- measuring
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Of this process and what it has started."""
+    start = _used()
     work()
+    return _used() - start
+
+
+def _used() -> float:
+    used = time.process_time()
+    for child in psutil.Process().children(recursive=True):
+        if "secondread.imaging.decoder" in " ".join(child.cmdline()):
+            times = child.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    return used
+
+
+def warm_up(files: list[Path], folder: Path) -> None:
+    """Start what decodes."""
+    ours(files, folder / "warm")
+    bare_decode(files[:2])
+
+
+def workers_now() -> list[psutil.Process]:
+    """Processes that this one's fork server has forked."""
+    servers = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    return [worker for server in servers for worker in server.children()]
+
+
+def megabytes(worker: psutil.Process) -> float:
+    """Resident, with its decoder; what they share is counted for each."""
+    return sum(process.memory_info().rss for process in (worker, *worker.children(recursive=True))) / 1e6
+
+
+def multiply(processes: int) -> float:
+    """Clock of a fixed amount of arithmetic, divided among processes."""
+    code = f"x = 1\nfor n in range({40_000_000 // processes}): x = x * 3 % 1000003"
+    start = time.perf_counter()
+    for child in [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]:
+        child.wait()
     return time.perf_counter() - start
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No warnings of pydicom's, which cost time and say nothing here; one thread."""
+    cv2.setNumThreads(1)
+    with leniently():
+        yield
+
+
+def divided(ours: list[float], theirs: list[float]) -> list[float]:
+    """Round by round."""
+    return [our / its for our, its in zip(ours, theirs, strict=True)]
 
 
 def in_words(values: list[float], form: str) -> str:
@@ -131,9 +282,8 @@ def in_words(values: list[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as made:
-            write_xrays(Path(made) / "xrays")
-            main(Path(made) / "xrays")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("jpegs", nargs="?", type=Path)
+    parser.add_argument("--monai", type=Path)
+    given = parser.parse_args()
+    main(given.jpegs, given.monai)

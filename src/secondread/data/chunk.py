@@ -1,7 +1,6 @@
 """A chunk: consecutive files that one worker preprocesses into one shard and its table of rows."""
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from secondread.data.shard_bytes import ShardBytes
 from secondread.errors import ImageRejected
+from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.preprocess import Preprocess, thumbnail
 from secondread.imaging.sandbox import safe_pixels
 from secondread.storage import sha256_of, write_aside
@@ -61,19 +62,19 @@ def divide(root: Path, paths: list[str], preprocess: Preprocess, folder: Path) -
 
 def write_chunk(chunk: Chunk) -> None:
     """Preprocess a chunk's files and write its shard, then its table."""
-    rows, pixels = [], []
+    keep_freed_memory()
+    rows, shape = [], (chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
+    pixels = ShardBytes(len(chunk.paths), shape)
     for path in chunk.paths:
         row, stored = _preprocess_file(chunk.root / path, chunk.preprocess)
         rows.append(row)
-        pixels.extend([] if stored is None else [stored])
-    shape = (0, chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
-    stack = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
-    shard = BytesIO()
-    np.save(shard, stack)
+        if stored is not None:
+            pixels.add(stored)
+    shard = pixels.written()
     with write_aside(chunk.pixels_file) as aside:
-        aside.write_bytes(shard.getbuffer())
+        aside.write_bytes(shard)
     table = pd.DataFrame(rows, columns=["image_key", "rule", "reason", "thumbnail"])
-    table["digest"] = sha256_of(shard.getbuffer())
+    table["digest"] = sha256_of(shard)
     with write_aside(chunk.rows_file) as aside:
         table.to_parquet(aside)
 

@@ -1,6 +1,6 @@
 """From what `data` names (phantom, raw source or store) to images that a step can use, audited and divided."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,6 @@ class Prepared:
         manifest: one row an image; `row` is its place in `pixels`, `fold` its fold (-1 without folds).
         preprocess: how every image became its stored pixels.
         prior: by label, share of the training images that have it, before any change of the class balance.
-        put_aside: how many files of the source could not be used, by rule.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Prepared:
     preprocess: Preprocess
     prior: dict[str, float]
     report: AuditReport
-    put_aside: Mapping[str, int]
 
     @property
     def manifest_digest(self) -> str:
@@ -88,12 +86,11 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
     if settings.limit is not None:
         manifest = limit(manifest, settings.limit, settings.seed)
     manifest = split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
-    pixels, aside = store.pixels, store.put_aside()["rule"]
+    pixels = store.pixels
     if settings.evaluation is not None:
         if settings.folds:
             raise ConfigError("data.evaluation, data.folds: a separate evaluation set leaves nothing to cross-validate")
-        manifest, pixels, also_aside = _with_evaluation(manifest, pixels, store, task, config, home, say)
-        aside = pd.concat([aside, also_aside])
+        manifest, pixels = _with_evaluation(manifest, pixels, store, task, config, home, say)
     prior = _prior(manifest, task, settings)
     if settings.positive_fraction is not None:
         manifest = positive_fraction(manifest, settings.positive_fraction, task.primary, settings.seed)
@@ -101,14 +98,9 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
     if settings.folds:
         manifest = _fold(manifest, settings)
     root, form = Path(store.description.root), store.description.preprocess
-    prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest), counted(aside))
+    prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest))
     say(prepared.report.text())
     return prepared
-
-
-def counted(rules: pd.Series) -> dict[str, int]:
-    """How many files were put aside, by rule."""
-    return {str(rule): int(count) for rule, count in rules.value_counts().items()}
 
 
 def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say) -> Index:
@@ -203,12 +195,8 @@ def _made_for(store: Store, wanted: Preprocess, config: RunConfig) -> Store:
 
 def _with_evaluation(
     manifest: pd.DataFrame, pixels: Pixels, store: Store, task: Task, config: RunConfig, home: Path, say: Say
-) -> tuple[pd.DataFrame, Pixels, pd.Series]:
-    """Let the test be a separate set: the first source's own test images become training images.
-
-    Returns:
-        the manifest of both, their pixels, and the rules of what the separate set put aside.
-    """
+) -> tuple[pd.DataFrame, Pixels]:
+    """Let the test be a separate set: the first source's own test images become training images."""
     assert config.data.evaluation is not None
     preprocess = store.description.preprocess
     apart = _open(config.data.evaluation, "auto", task, _unlimited(config), home, say, preprocess)
@@ -232,7 +220,7 @@ def _with_evaluation(
     known = subgroup_columns(both)  # what one source knows, the other may not
     both[known] = both[known].fillna("")
     divided = split_by_patient(both, settings.val_fraction, settings.test_fraction, settings.seed)
-    return divided, pixels.followed_by(apart.pixels), apart.put_aside()["rule"]
+    return divided, pixels.followed_by(apart.pixels)
 
 
 def _unlimited(config: RunConfig) -> RunConfig:

@@ -20,6 +20,7 @@ import cv2
 from secondread.errors import ImageRejected, OutOfScope
 from secondread.execution import die_with_parent
 from secondread.imaging.dicom.read import read_header
+from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.preprocess import Preprocess
 
 READY = b"ready\n"
@@ -43,6 +44,7 @@ def serve(preprocess: str, memory: int, seconds: float, wall_seconds: float) -> 
     made_by = Preprocess.model_validate_json(preprocess) if preprocess else None
     shared = mmap.mmap(memory, 0)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     for limit in _IN_TIME:
         signal.signal(limit, signal.SIG_DFL)
     is_asked = mmap.mmap(-1, 1)  # what a fork leaves behind when it ends

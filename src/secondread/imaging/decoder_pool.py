@@ -36,13 +36,6 @@ _TRIES = 2  # of a file whose decoder somebody else ended
 _PROCESSES = 2  # one file that hangs leaves the other, which starts when it is first needed: each takes 78 MB
 _MOST_PLAIN_PIXELS = 4_000_000  # a tenth of a second at most
 _LARGE = 1 << 20  # bytes of a file whose memory is given back
-_KEPT = str(1 << 26)  # bytes that malloc keeps, instead of asking the kernel for the same pages at every file
-_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": _KEPT,
-    "MALLOC_TRIM_THRESHOLD_": _KEPT,
-}
 _START = (
     "import json, sys; said = json.loads(sys.argv[1]); sys.path[:] = said.pop('path'); "
     "from secondread.imaging.decoder import serve; serve(**said)"
@@ -198,7 +191,7 @@ class _Decoder:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             pass_fds=[memory],
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
         os.close(memory)
 
