@@ -173,7 +173,7 @@ def test_predictions_hold_val_and_test_once_and_no_patient_on_both_sides(trainin
 def test_every_figure_the_reports_the_bundle_and_the_summary_are_logged(training: Training) -> None:
     files = training.project.files(training.run)
     assert {f"figures/{name}.png" for name in FIGURES} <= files
-    assert {"bundle/bundle.json", "bundle/model.keras", "predictions.parquet", "audit.txt"} <= files
+    assert {"bundle/bundle.json", "bundle/model.keras", "predictions.parquet", "audit.txt", "statistics.html"} <= files
     reports = {f"classification_report_{at}.{kind}" for at in ("balanced", "at_half") for kind in ("txt", "csv")}
     assert reports <= files
     summary = (training.project.artifacts(training.run) / "model_summary.txt").read_text()

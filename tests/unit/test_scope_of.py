@@ -34,7 +34,7 @@ def prepared(split: list[str], fold: Any = -1) -> Prepared:
     )
     form = Preprocess(unit="display", size=32, channels=1, modalities=("CT",))
     table = Pixels([pixels.clip(0, 255).astype(np.uint8)])
-    return Prepared("phantom", Path(), manifest, table, form, {"any": 0.5}, audit(manifest))
+    return Prepared("phantom", Path(), manifest, table, form, {"any": 0.5}, audit(manifest), {})
 
 
 def test_it_is_learned_from_train_and_measured_on_val_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """From what `data` names (phantom, raw source or store) to images that a step can use, audited and divided."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +43,7 @@ class Prepared:
         manifest: one row an image; `row` is its place in `pixels`, `fold` its fold (-1 without folds).
         preprocess: how every image became its stored pixels.
         prior: by label, share of the training images that have it, before any change of the class balance.
+        put_aside: how many files of the source could not be used, by rule.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Prepared:
     preprocess: Preprocess
     prior: dict[str, float]
     report: AuditReport
+    put_aside: Mapping[str, int]
 
     @property
     def manifest_digest(self) -> str:
@@ -86,11 +88,12 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
     if settings.limit is not None:
         manifest = limit(manifest, settings.limit, settings.seed)
     manifest = split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
-    pixels = store.pixels
+    pixels, aside = store.pixels, store.put_aside()["rule"]
     if settings.evaluation is not None:
         if settings.folds:
             raise ConfigError("data.evaluation, data.folds: a separate evaluation set leaves nothing to cross-validate")
-        manifest, pixels = _with_evaluation(manifest, pixels, store, task, config, home, say)
+        manifest, pixels, also_aside = _with_evaluation(manifest, pixels, store, task, config, home, say)
+        aside = pd.concat([aside, also_aside])
     prior = _prior(manifest, task, settings)
     if settings.positive_fraction is not None:
         manifest = positive_fraction(manifest, settings.positive_fraction, task.primary, settings.seed)
@@ -98,9 +101,14 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
     if settings.folds:
         manifest = _fold(manifest, settings)
     root, form = Path(store.description.root), store.description.preprocess
-    prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest))
+    prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest), counted(aside))
     say(prepared.report.text())
     return prepared
+
+
+def counted(rules: pd.Series) -> dict[str, int]:
+    """How many files were put aside, by rule."""
+    return {str(rule): int(count) for rule, count in rules.value_counts().items()}
 
 
 def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say) -> Index:
@@ -195,8 +203,12 @@ def _made_for(store: Store, wanted: Preprocess, config: RunConfig) -> Store:
 
 def _with_evaluation(
     manifest: pd.DataFrame, pixels: Pixels, store: Store, task: Task, config: RunConfig, home: Path, say: Say
-) -> tuple[pd.DataFrame, Pixels]:
-    """Let the test be a separate set: the first source's own test images become training images."""
+) -> tuple[pd.DataFrame, Pixels, pd.Series]:
+    """Let the test be a separate set: the first source's own test images become training images.
+
+    Returns:
+        the manifest of both, their pixels, and the rules of what the separate set put aside.
+    """
     assert config.data.evaluation is not None
     preprocess = store.description.preprocess
     apart = _open(config.data.evaluation, "auto", task, _unlimited(config), home, say, preprocess)
@@ -220,7 +232,7 @@ def _with_evaluation(
     known = subgroup_columns(both)  # what one source knows, the other may not
     both[known] = both[known].fillna("")
     divided = split_by_patient(both, settings.val_fraction, settings.test_fraction, settings.seed)
-    return divided, pixels.followed_by(apart.pixels)
+    return divided, pixels.followed_by(apart.pixels), apart.put_aside()["rule"]
 
 
 def _unlimited(config: RunConfig) -> RunConfig:

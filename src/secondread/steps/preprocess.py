@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from secondread.config import RunConfig
 from secondread.data.audit import audit
 from secondread.data.patient_key import load_secret
-from secondread.data.prepare import source_index
+from secondread.data.prepare import Prepared, counted, source_index
 from secondread.data.store import build_store
 from secondread.imaging.preprocess import Preprocess
+from secondread.report.data_set import PAGE, data_set_page
+from secondread.storage import write_aside
 from secondread.tasks import load_task
 from secondread.tracking.home import home
 
@@ -25,10 +27,16 @@ def preprocess(config: RunConfig, out: Path) -> None:
     form = Preprocess.build(task, config.preprocess, index.unit, index.display_window)
     secret = load_secret(home())
     store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
-    put_aside = pd.read_csv(out / "quarantine.csv")["rule"].value_counts()
-    print(audit(store.manifest).text())
+    put_aside = counted(store.put_aside()["rule"])
+    report = audit(store.manifest)
+    print(report.text())
     for rule, count in put_aside.items():
         print(f"put aside: {count:,} by rule {rule}; see {out / 'quarantine.csv'}")
+    manifest = store.manifest.assign(row=np.arange(len(store.manifest)), fold=-1)
+    made = Prepared(store.name, Path(store.description.root), manifest, store.pixels, form, {}, report, put_aside)
+    with write_aside(out / PAGE) as aside:
+        aside.write_text(data_set_page(task, made))
+    print(f"what is in it: {out / PAGE}")
     print(
         f"store of {len(store.manifest):,} images in {out}; next: python -m secondread train --task {task.name} "
         f"--data {out} --model {config.model.name}"

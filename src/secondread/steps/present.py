@@ -22,6 +22,7 @@ from secondread.evaluation.figures.way import way
 from secondread.evaluation.metrics import Thresholds, evaluate, evaluate_point
 from secondread.evaluation.operating_points import BALANCED
 from secondread.evaluation.report import classification_report
+from secondread.report.data_set import PAGE, data_set_page
 from secondread.storage import write_aside
 from secondread.tasks import Task
 from secondread.tracking.run import Run
@@ -145,6 +146,7 @@ def log_images(run: Run, prepared: Prepared, task: Task) -> None:
     else:
         run.log_figure(way(prepared.preprocess.way(file)), "way_of_one_image")
     run.log_text(prepared.report.text(), "audit.txt")
+    run.log_text(data_set_page(task, prepared), PAGE)
 
 
 def _example(prepared: Prepared, task: Task) -> bytes | None:
