@@ -1,0 +1,34 @@
+"""Deflated DICOM files, inflated once and no further than other files may be large."""
+
+import zlib
+
+from secondread.errors import ImageRejected
+from secondread.imaging.dicom.plain import is_deflated
+from secondread.imaging.limits import MOST_BYTES
+
+_DEFLATED, _INFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  # of equal length
+_META = 144  # where the elements behind the first, which tells their length, begin (PS3.10 7.1)
+
+
+def inflate(data: bytes) -> bytes:
+    """Make an explicit little endian file of a deflated one; give every other file back.
+
+    pydicom inflates without a limit.
+
+    Raises:
+        ImageRejected: `too_large` or `truncated`.
+    Source: DICOM PS3.5 A.5.
+    """
+    if not is_deflated(data):
+        return data
+    end = _META + int.from_bytes(data[140:144], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data[end:], MOST_BYTES["dicom"] + 1)
+    except zlib.error:
+        raise ImageRejected("truncated", "the deflated part of the file is damaged") from None
+    if len(inflated) > MOST_BYTES["dicom"]:
+        raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
+    if not inflater.eof:
+        raise ImageRejected("truncated", "the deflated part of the file ends too early")
+    return data[:end].replace(_DEFLATED, _INFLATED) + inflated

@@ -1,0 +1,33 @@
+"""A label table is read or refused, whatever it holds."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secondread.data.sources.label_csv import columns_of, read_table
+from secondread.errors import SourceError
+
+CELLS = st.text(max_size=8) | st.sampled_from(
+    ["path", "0", "1", "", " ", '"', ",", "\r", "\0", "=1+1", "\ud83e", "nan"]
+)
+LINES = st.lists(st.lists(CELLS, max_size=4).map(",".join), max_size=6).map("\n".join)
+TABLES = LINES.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables") / "labels.csv"
+
+
+@given(content=TABLES, mark=st.sampled_from([b"", b"\xef\xbb\xbf"]))
+def test_any_table_is_read_or_refused(table: Path, content: bytes, mark: bytes) -> None:
+    table.write_bytes(mark + content)
+    names = columns_of(table)
+    try:
+        read = read_table(table, table.parent)
+    except SourceError:
+        return
+    assert list(read.columns) == names
+    assert not read.isna().to_numpy().any()
