@@ -106,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--out", default="scores", type=Path, help="folder to write worklists to (default: scores)")
     _add_operating_point(score)
+    score.add_argument(
+        "--sr",
+        default="false",
+        choices=("true", "false"),
+        help="write a DICOM Structured Report of each study to OUT/sr too, for the archive that the images came from: "
+        "it names the patient as they do (default: false)",
+    )
     predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
     _add_task(predict)
     _add_model_uri(predict)
@@ -190,7 +197,7 @@ def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
 def _score(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     from secondread.steps.score import score
 
-    score(known.task, model_uri(known), known.source, known.out, known.operating_point)
+    score(known.task, model_uri(known), known.source, known.out, known.operating_point, known.sr == "true")
 
 
 def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:

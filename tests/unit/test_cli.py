@@ -172,13 +172,13 @@ def test_evaluate_takes_a_model_by_its_address_and_else_the_champion(steps: dict
 
 def test_score_without_anything_typed_is_the_champion_on_the_phantom(steps: dict[str, Calls]) -> None:
     main(["score"])
-    assert steps["score"] == [("pneumonia", "models:/pneumonia@champion", "phantom", Path("scores"), "balanced")]
+    assert steps["score"] == [("pneumonia", "models:/pneumonia@champion", "phantom", Path("scores"), "balanced", False)]
 
 
 def test_score_takes_a_model_a_folder_and_an_operating_point(steps: dict[str, Calls]) -> None:
     named = ["--model_uri", "models:/hemorrhage/2", "--source", "my images", "--out", "a/b"]
-    main(["score", "--task", "hemorrhage", *named, "--operating_point", "high_sensitivity"])
-    called = ("hemorrhage", "models:/hemorrhage/2", "my images", Path("a/b"), "high_sensitivity")
+    main(["score", "--task", "hemorrhage", *named, "--operating_point", "high_sensitivity", "--sr", "true"])
+    called = ("hemorrhage", "models:/hemorrhage/2", "my images", Path("a/b"), "high_sensitivity", True)
     assert steps["score"] == [called]
 
 

@@ -43,7 +43,7 @@ class Answered:
     seconds: float
 
 
-def score(task_name: str, model_uri: str, source: str, out: Path, operating_point: str) -> None:
+def score(task_name: str, model_uri: str, source: str, out: Path, operating_point: str, sr: bool = False) -> None:
     """Answer every file of a folder or store, and write worklists; an interrupted job continues where it was.
 
     `out` then holds `slices` (each answered image) and, where the model combines slices, `studies`, both as Parquet and
@@ -53,6 +53,7 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     Args:
         source: a folder of any layout, a store, or `phantom`. Of a store, its source files are read again.
         out: a new folder, or that of the same job.
+        sr: write a DICOM Structured Report a study as well, also of a job that is finished.
     Raises:
         SecondReadError: the model, the source or `out` cannot be used.
     """
@@ -69,12 +70,16 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
         scores = open_scores(out, job, listing, description.labels)
         if scores.summary is not None:
             print(f"{out}: finished already; {_counts(scores.summary)}", flush=True)
-            return
-        parameters = {"operating_point": operating_point, "files": str(job.files)}
-        with open_scoring(model_uri, description, parameters, {"bundle_digest": job.model}) as run:
-            print(f"opened run {run.id}", flush=True)
-            answered = _answer(scores, model, root, operating_point)
-            _finish(scores, description, task, answered, run)
+        else:
+            parameters = {"operating_point": operating_point, "files": str(job.files)}
+            with open_scoring(model_uri, description, parameters, {"bundle_digest": job.model}) as run:
+                print(f"opened run {run.id}", flush=True)
+                answered = _answer(scores, model, root, operating_point)
+                _finish(scores, description, task, answered, run)
+        if sr:
+            from secondread.steps.structured_reports import write_structured_reports
+
+            write_structured_reports(out, root, description, job.model, operating_point)
 
 
 def _description_for(task: Task, model: Path, model_uri: str, operating_point: str) -> BundleDescription:
