@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from tqdm import tqdm
 
-from secondread.bundle import BundleDescription
 from secondread.errors import ImageRejected
-from secondread.execution import refresh_s
+from secondread.execution import map_in_processes
 from secondread.imaging.dicom.report import Author, Evidence, Finding, evidence_of, report_uid, write_report
 from secondread.storage import remove_unfinished, write_aside
+
+if TYPE_CHECKING:  # the processes that write reports load no network
+    from secondread.bundle import BundleDescription
 
 _FOLDER = "sr"
 _MOST_SUSPICIOUS = 3  # images that a label's findings are about
@@ -22,13 +24,34 @@ _MISSING = {
     "header": "whose headers hold values that no report may copy",
     "unreadable": "whose files are gone or cannot be read",
 }
-Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Study:
+    """One study to report.
+
+    Args:
+        folder: where reports are written.
+        root: the folder that the images' paths lie below.
+        images: its answered images: `path`, `probability_<label>`, `positive_<label>`.
+        answer: the whole study's, of the same names; empty where there is none.
+        thresholds: of images, by label.
+        study_thresholds: of whole studies, by label; empty where the model does not combine slices.
+    """
+
+    folder: Path
+    root: Path
+    author: Author
+    images: pd.DataFrame
+    answer: Mapping[str, Any]
+    thresholds: Mapping[str, float]
+    study_thresholds: Mapping[str, float]
 
 
 def write_structured_reports(
-    out: Path, root: Path, description: BundleDescription, version: str, operating_point: str
+    out: Path, root: Path, description: "BundleDescription", version: str, operating_point: str
 ) -> None:
-    """Write `OUT/sr/UID.dcm` for each study of DICOM files, one study at a time; reports that are there are kept.
+    """Write `OUT/sr/UID.dcm` for each study of DICOM files, on all cores; reports that are there are kept.
 
     A report names the patient and the study as its images do: it is for the archive that they came from, and is
     logged nowhere.
@@ -38,53 +61,55 @@ def write_structured_reports(
         root: the folder that its paths lie below.
         version: SHA-256 of the bundle.
     """
-    author = Author(description.task, description.model, version, operating_point, description.intended_use)
     folder = out / _FOLDER
     folder.mkdir(exist_ok=True)
     remove_unfinished(folder)
-    slices = pd.read_parquet(out / "slices.parquet")
-    studies = _studies(out)
-    counts: Counter[str] = Counter()
-    known = slices[slices["study"] != ""].groupby("study", sort=False)
-    for study, rows in tqdm(known, desc="structured reports", unit=" studies", mininterval=refresh_s()):
-        counts[_write(folder, root, description, author, rows, studies.get(str(study)))] += 1
+    author = Author(description.task, description.model, version, operating_point, description.intended_use)
+    points = description.points(operating_point)
+    whole = description.study_points(operating_point) if description.study_rules else {}
+    thresholds, study_thresholds = ({label: one.threshold for label, one in each.items()} for each in (points, whole))
+    slices, answers = pd.read_parquet(out / "slices.parquet"), _answers(out)
+    studies = [
+        _Study(folder, root, author, images, answers.get(str(study), {}), thresholds, study_thresholds)
+        for study, images in slices[slices["study"] != ""].groupby("study", sort=False)
+    ]
+    counts = Counter(map_in_processes(_write, studies, None, "structured reports"))
     written = counts.pop("written", 0)
     print(f"{written:,} structured reports: {folder}; they name patients as their images do", flush=True)
     for why, count in sorted(counts.items()):
         print(f"{count:,} studies without a structured report: {_MISSING[why]}", flush=True)
 
 
-def _studies(out: Path) -> dict[str, Row]:
+def _answers(out: Path) -> dict[str, Mapping[str, Any]]:
+    """The answers to whole studies, by study."""
     path = out / "studies.parquet"
     rows = pd.read_parquet(path).to_dict("records") if path.is_file() else []
     return {str(row["study"]): {str(name): value for name, value in row.items()} for row in rows}
 
 
-def _write(
-    folder: Path, root: Path, description: BundleDescription, author: Author, rows: pd.DataFrame, study: Row | None
-) -> str:
+def _write(study: _Study) -> str:
     """Write one study's report where it is missing; `written`, or why there is none."""
-    first = _evidence(root / rows["path"].iloc[0])
+    paths = [study.root / path for path in study.images["path"]]
+    first = _evidence(paths[0])
     if isinstance(first, str):
         return first
-    path = folder / f"{report_uid(author, str(first.StudyInstanceUID))}.dcm"
-    if path.is_file():
+    file = study.folder / f"{report_uid(study.author, str(first.StudyInstanceUID))}.dcm"
+    if file.is_file():
         return "written"
-    found = [_evidence(root / each) for each in rows["path"]]
-    images = {
-        place: each
-        for place, each in enumerate(found)
-        if not isinstance(each, str) and each.StudyInstanceUID == first.StudyInstanceUID
+    found = [_evidence(path) for path in paths]
+    held = {
+        place: one
+        for place, one in enumerate(found)
+        if not isinstance(one, str) and one.StudyInstanceUID == first.StudyInstanceUID
     }
-    answered = rows.iloc[list(images)].assign(image=[str(each.SOPInstanceUID) for each in images.values()])
-    answered = answered.drop_duplicates("image")  # a file may lie there twice
-    evidence = {str(each.SOPInstanceUID): each for each in images.values()}
-    findings = [*_of_study(description, author, answered, study), *_of_images(description, author, answered)]
+    images = study.images.iloc[list(held)].assign(image=[str(one.SOPInstanceUID) for one in held.values()])
+    images = images.drop_duplicates("image")  # a file may lie there twice
+    evidence = {str(one.SOPInstanceUID): one for one in held.values()}
     try:
-        report = write_report(author, findings, list(evidence.values()))
+        report = write_report(study.author, [*_findings(study, images)], list(evidence.values()))
     except ImageRejected as rejected:
         return rejected.rule
-    with write_aside(path) as aside:
+    with write_aside(file) as aside:
         aside.write_bytes(report)
     return "written"
 
@@ -100,24 +125,17 @@ def _evidence(path: Path) -> Evidence | str:
         return "unreadable"
 
 
-def _of_study(
-    description: BundleDescription, author: Author, images: pd.DataFrame, study: Row | None
-) -> Iterator[Finding]:
-    """What the whole study's answer is, where the model combines slices."""
-    points = description.study_points(author.operating_point) if study and description.study_rules else {}
-    for label, point in points.items():
-        assert study is not None
-        suspicious = _suspicious(images, label)["image"].tolist()
-        probability, positive = study[f"probability_{label}"], study[f"positive_{label}"]
-        if not pd.isna(probability):
-            yield Finding(label, float(probability), point.threshold, bool(positive), suspicious, True)
-
-
-def _of_images(description: BundleDescription, author: Author, images: pd.DataFrame) -> Iterator[Finding]:
-    for label, point in description.points(author.operating_point).items():
+def _findings(study: _Study, images: pd.DataFrame) -> Iterator[Finding]:
+    """The whole study's answers, then those of its most suspicious images."""
+    for label, threshold in study.study_thresholds.items():
+        probability, positive = (study.answer.get(f"{kind}_{label}") for kind in ("probability", "positive"))
+        if probability is not None and not pd.isna(probability):
+            about = _suspicious(images, label)["image"].tolist()
+            yield Finding(label, float(probability), threshold, bool(positive), about, whole_study=True)
+    for label, threshold in study.thresholds.items():
         for row in _suspicious(images, label).to_dict("records"):
             probability, positive = row[f"probability_{label}"], row[f"positive_{label}"]
-            yield Finding(label, float(probability), point.threshold, bool(positive), [row["image"]], False)
+            yield Finding(label, float(probability), threshold, bool(positive), [row["image"]], whole_study=False)
 
 
 def _suspicious(images: pd.DataFrame, label: str) -> pd.DataFrame:
