@@ -8,7 +8,7 @@ from pathlib import Path
 from bad_files.sound import PICTURES, SOUND, xray
 
 _EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
-NAMES = {  # names of sound files: these must be read
+NAMES = {  # of sound files
     "unicode": "R\u00f6ntgen \u80f8\u90e8 \U0001fa7b.png",
     "right_to_left": "\u202egnp.\u05d0.png",
     "newline": "two\nlines.png",

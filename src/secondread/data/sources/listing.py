@@ -1,7 +1,7 @@
 """The files below a folder: what may be read, and what is put aside because it is no regular file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,28 @@ class Listing:
     Args:
         regular: plain files.
         irregular: symbolic links, pipes, sockets and devices; links are never followed.
+        misnamed: files whose name, or a folder's above them, is no UTF-8, with the odd bytes escaped: no table holds
+            such a name.
     """
 
     regular: tuple[str, ...]
     irregular: tuple[str, ...]
+    misnamed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, regular: Iterable[str], irregular: Iterable[str]) -> "Listing":
+        """Sort files by their paths, and those apart that cannot be named."""
+        named = [sorted(filter(_is_text, paths)) for paths in (regular, irregular)]
+        misnamed = [_escaped(path) for path in (*regular, *irregular) if not _is_text(path)]
+        return cls(tuple(named[0]), tuple(named[1]), tuple(sorted(misnamed)))
 
     def put_aside(self) -> pd.DataFrame:
-        """The irregular files as rows of `path, rule, reason`."""
-        return put_aside(self.irregular, "not_regular", "a link or device, not a plain file")
+        """The files that are not to be opened as rows of `path, rule, reason`."""
+        rows = put_aside(self.irregular, "not_regular", "a link or device, not a plain file")
+        if not self.misnamed:
+            return rows
+        why = "its name, or a folder's above it, is not UTF-8; rename it"
+        return pd.concat([rows, put_aside(self.misnamed, "name", why)], ignore_index=True)
 
 
 def put_aside(paths: tuple[str, ...] | list[str], rule: str, reason: str) -> pd.DataFrame:
@@ -64,7 +78,7 @@ def list_files(root: Path, below: Path | None = None) -> Listing:
                 regular.append(path)
             else:
                 irregular.append(path)
-    return Listing(tuple(sorted(regular)), tuple(sorted(irregular)))
+    return Listing.of(regular, irregular)
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
@@ -103,3 +117,12 @@ def scan(folder: str) -> list[os.DirEntry[str]]:
 
 def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _IGNORED
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path is UTF-8: Python turns other bytes into halves of surrogate pairs (PEP 383)."""
+    return path.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in path)
+
+
+def _escaped(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
