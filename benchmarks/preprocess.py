@@ -23,17 +23,14 @@ from pathlib import Path
 from statistics import median
 
 import cv2
-import numpy as np
 import psutil
 from ct_files import COMPRESSED, write_ct_files
 from preprocess_jpegs import compare_jpegs, write_xrays
-from pydicom import dcmread
 
 from secondread.config import load_config
 from secondread.data.chunk import Chunk, write_chunk
 from secondread.data.sources.headers import read_one
 from secondread.execution import core_count, map_in_processes
-from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import load_task
 
@@ -45,12 +42,12 @@ JOB_CHUNKS = 40
 TASK = load_task("hemorrhage")
 CONFIG = load_config("hemorrhage", {})
 FORM = Preprocess.build(TASK, CONFIG.preprocess.model_copy(update={"size": SIZE}), "HU", None)
-WINDOWS = [(window.center, window.width) for window in FORM.windows]
 MONAI = ["torch==2.13.0", "monai==1.6.1", "pydicom==3.0.2", "numpy<3"]
 
 
 def main(jpegs: Path | None, monai: Path | None) -> None:
     """Print every ratio."""
+    cv2.setNumThreads(1)
     print(f"{core_count()} cores, {ROUNDS} rounds in turns, medians and ranges")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -85,46 +82,39 @@ def read_headers(files: list[Path]) -> None:
         read_one((file.parent, file.name))
 
 
-def plainly(files: list[Path]) -> None:
-    """Window as textbooks do: pydicom, float64, OpenCV."""
-    for file in files:
-        dcm = dcmread(file)
-        hounsfield = dcm.pixel_array.astype(np.float64) * float(dcm.RescaleSlope) + float(dcm.RescaleIntercept)
-        shown = [np.clip((hounsfield - (center - width / 2)) / width, 0, 1) for center, width in WINDOWS]
-        (cv2.resize(np.stack(shown, -1), (SIZE, SIZE), interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
+@contextmanager
+def rounds_of(python: Path, script: str, way: str, files: list[Path]) -> Iterator[Callable[[], float]]:
+    """Give what a round takes of the processor, in a process as its users start it."""
+    path = Path(__file__).with_name(script)
+    command = [str(each) for each in (python, "-W", "ignore", path, way, SIZE, *files)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, bufsize=1) as child:
+        asks, answers = child.stdin, child.stdout
+        assert asks is not None
+        assert answers is not None
 
+        def a_round() -> float:
+            asks.write("go\n")
+            asks.flush()
+            return float(answers.readline())
 
-def bare_decode(files: list[Path]) -> None:
-    """Only decode."""
-    for file in files:
-        _ = dcmread(file).pixel_array
+        a_round()
+        yield a_round
+        asks.close()
 
 
 @contextmanager
-def monai_rounds(python: Path | None, files: list[Path]) -> Iterator[Callable[[], float]]:
-    """Give what a round of MONAI takes, by the faster of its readers that can be had."""
+def installed_monai(python: Path | None) -> Iterator[Path]:
+    """A Python that has MONAI."""
+    if python is not None:
+        yield python
+        return
     with tempfile.TemporaryDirectory() as folder:
-        if python is None:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            python = Path(folder) / "bin" / "python"
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *MONAI], check=True)
-        script = Path(__file__).with_name("peer_monai.py")
-        command = [str(each) for each in (python, "-W", "ignore", script, "PydicomReader", SIZE, *files)]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, bufsize=1
-        ) as child:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            asks, answers = child.stdin, child.stdout
-
-            def round_of_it() -> float:
-                asks.write("go\n")
-                asks.flush()
-                return float(answers.readline())
-
-            yield round_of_it
-            asks.close()
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        python = Path(folder) / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *MONAI], check=True)
+        yield python
 
 
 # --- comparisons
@@ -134,16 +124,19 @@ def compare_uncompressed(files: list[Path], monai: Path | None, folder: Path) ->
     """Files a second of a processor, beside plain pydicom and MONAI."""
     many = (files * FILES)[:FILES]
     rates: dict[str, list[float]] = {"ours": [], "ours, and a header first": [], "plain pydicom": [], "MONAI": []}
-    with monai_rounds(monai, many) as monai_round, quietly():
-        warm_up(files, folder)
-        monai_round()
+    with (
+        installed_monai(monai) as python,
+        rounds_of(python, "peer_monai.py", "PydicomReader", many) as of_monai,
+        rounds_of(Path(sys.executable), "peer_pydicom.py", "plain", many) as of_pydicom,
+    ):
+        ours(files, folder / "warm")
         for number in range(ROUNDS):
             chunk = processor_seconds(partial(ours, many, folder / f"raw_{number}"))
             headers = processor_seconds(partial(read_headers, many))
             rates["ours"].append(FILES / chunk)
             rates["ours, and a header first"].append(FILES / (chunk + headers))
-            rates["plain pydicom"].append(FILES / processor_seconds(partial(plainly, many)))
-            rates["MONAI"].append(FILES / monai_round())
+            rates["plain pydicom"].append(FILES / of_pydicom())
+            rates["MONAI"].append(FILES / of_monai())
     print("uncompressed, files a second of a processor")
     for name, rate in rates.items():
         print(f"  {name}: {in_words(rate, '.0f')}")
@@ -156,11 +149,11 @@ def compare_compressed(syntax: str, files: list[Path], folder: Path) -> None:
     """Milliseconds of a processor a file, beside the bare decode."""
     many = (files * SLOW_FILES)[:SLOW_FILES]
     mine, bare = [], []
-    with quietly():
-        warm_up(files, folder)
+    with rounds_of(Path(sys.executable), "peer_pydicom.py", "bare", many) as of_pydicom:
+        ours(files, folder / "warm")
         for number in range(ROUNDS):
             mine.append(processor_seconds(partial(ours, many, folder / f"{syntax}_{number}")))
-            bare.append(processor_seconds(partial(bare_decode, many)))
+            bare.append(of_pydicom())
     a_file = [in_words([1000 * seconds / SLOW_FILES for seconds in each], ".2f") for each in (mine, bare)]
     ratio = in_words(divided(bare, mine), ".2f")
     print(f"{syntax}: {a_file[0]} ms a file, bare decode {a_file[1]}; bare / ours {ratio}; the goal is .9")
@@ -173,12 +166,11 @@ def compare_with_bad_files(syntax: str, files: list[Path], folder: Path) -> None
         bad = folder / f"bad_{kind}.dcm"
         bad.write_bytes(spoil(files[0].read_bytes()))
         without, with_bad = [], []
-        with quietly():
-            warm_up([*files, bad], folder)
-            for number in range(ROUNDS):
-                out = folder / f"bad_{syntax}_{kind}_{number}"
-                without.append(processor_seconds(partial(ours, many, out / "without")))
-                with_bad.append(processor_seconds(partial(ours, [*many, bad, bad], out / "with")))
+        ours([*files, bad], folder / "warm")
+        for number in range(ROUNDS):
+            out = folder / f"bad_{syntax}_{kind}_{number}"
+            without.append(processor_seconds(partial(ours, many, out / "without")))
+            with_bad.append(processor_seconds(partial(ours, [*many, bad, bad], out / "with")))
         added = [100 * (a / b - 1) for a, b in zip(with_bad, without, strict=True)]
         print(f"{syntax}, a file in a hundred {kind}: {in_words(added, '+.1f')}%; the goal is less than 5")
 
@@ -237,12 +229,6 @@ def _used() -> float:
     return used
 
 
-def warm_up(files: list[Path], folder: Path) -> None:
-    """Start what decodes."""
-    ours(files, folder / "warm")
-    bare_decode(files[:2])
-
-
 def workers_now() -> list[psutil.Process]:
     """Processes that this one's fork server has forked."""
     servers = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
@@ -261,14 +247,6 @@ def multiply(processes: int) -> float:
     for child in [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]:
         child.wait()
     return time.perf_counter() - start
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """No warnings of pydicom's, which cost time and say nothing here; one thread."""
-    cv2.setNumThreads(1)
-    with leniently():
-        yield
 
 
 def divided(ours: list[float], theirs: list[float]) -> list[float]:
