@@ -17,8 +17,9 @@ VERSION = "ab" * 32
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished folder of scores of four studies: two of DICOM, one of pictures, one of RSNA's kind."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})  # one core: no other process is started
     root, rows = tmp_path / "source", []
     for study, probabilities in (("1.2.3", (0.2, 0.9, 0.4, 0.7)), ("1.2.4", (0.1,)), ("ID_0aaaaaaaa", (0.3,))):
         for number, probability in enumerate(probabilities):

@@ -40,11 +40,12 @@ def data_set_page(task: Task, data: Prepared) -> str:
     Example images are the stored pixels, without a name; no key of a patient, study or series is on the page.
 
     Args:
-        data: images in reach, so that some of them are shown; where they are none, the page says so.
+        data: where it has no pixels, because they are not on this machine, the page says so and shows no image.
     Returns:
         one HTML page without scripts; equal data give equal bytes.
     """
-    found = statistics(data.manifest, data.pixels, data.preprocess, data.put_aside)
+    here = len(data.pixels) > 0
+    found = statistics(data.manifest, data.pixels if here else None, data.preprocess, data.put_aside)
     pages = environment(Path(__file__).parent)
     pages.filters |= {"share": share, "readable": readable}
     page: str = pages.get_template("data_set.html.jinja").render(
@@ -59,8 +60,8 @@ def data_set_page(task: Task, data: Prepared) -> str:
         drawings=[] if found.intensities is None else [_drawing(channel) for channel in found.intensities.channels],
         series=_bars(found),
         aside=[(rule, rule in SCOPE_RULES, count) for rule, count in found.put_aside.items()],
-        copies=_copies(data, found),
-        classes=list(_classes(task, data)),
+        copies=_copies(data, found) if here else [],
+        classes=list(_classes(task, data)) if here else [],
         facts=_facts(data),
     )
     return page

@@ -1,10 +1,12 @@
 """The page about a data set: complete, the same each time, and nobody's name in it."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 from data_sets import chests, heads
 
+from secondread.data.store import Pixels
 from secondread.report.data_set import data_set_page, share
 from secondread.tasks import load_task
 
@@ -42,6 +44,13 @@ def test_what_a_data_set_lacks_is_left_out_or_said() -> None:
     assert "Slices a series" not in said
     assert "There is none: no two images" in said
     assert "Nothing: every file that was found is in the data set" in said
+
+
+def test_a_data_set_whose_pixels_are_elsewhere_is_counted_and_not_shown() -> None:
+    page = data_set_page(HEADS, replace(heads(), pixels=Pixels([])))
+    assert "<img" not in page
+    assert "The pixels are not on this machine" in words(page)
+    assert "60 images of 12 patients" in words(page)
 
 
 def test_no_patient_study_series_path_or_root_is_on_the_page() -> None:
