@@ -16,7 +16,7 @@ SCOPE_RULES = {"appearance", "body_part", "constant", "image_type", "modality", 
 SCOPE_RULES |= {"sop_class", "unit", "view"}
 _FAR = 1.5  # spacings between two neighbours, from which on a slice is missing
 _SAME = 1e-3  # of the spacing: two slices in one place
-_EXAMPLES = 6
+_EXAMPLES, _SHOWN = 6, 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Duplicates:
         sizes: how many groups there are of each size, in ascending order.
         across_patients: groups that hold images of several patients.
         across_splits: groups that lie in several splits.
-        examples: positions in the manifest of two images of some groups, those across splits or patients first.
+        examples: positions in the manifest of the images of some groups, 16 at most each; those across splits
+            or patients come first.
     """
 
     images: int
@@ -116,7 +117,7 @@ def _duplicates(manifest: pd.DataFrame) -> Duplicates:
         _numbers(sizes),
         int((found["patients"] > 1).sum()),
         int((found["splits"] > 1).sum()),
-        [[int(row) for row in copies.index[copies["group"] == group][:2]] for group in found.index[:_EXAMPLES]],
+        [[int(row) for row in copies.index[copies["group"] == group][:_SHOWN]] for group in found.index[:_EXAMPLES]],
     )
 
 

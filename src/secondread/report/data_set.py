@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from secondread.data.intensities import Channel, spread
 from secondread.data.prepare import Prepared
@@ -161,14 +162,27 @@ def _classes(task: Task, data: Prepared) -> Iterator[Class]:
 
 
 def _copies(data: Prepared, found: Statistics) -> list[tuple[str, list[Picture]]]:
-    """Some groups of near duplicates: where their images lie, and two of them."""
+    """Some groups of near duplicates: where their images lie, and the two that are most alike."""
     pairs = []
     for rows in found.duplicates.examples:
-        lie = data.manifest.iloc[list(rows)]
+        lie = _most_alike(data, data.manifest.iloc[list(rows)])
         splits = " and ".join(dict.fromkeys(lie["split"]))
         patients = "one patient" if lie["patient_key"].nunique() == 1 else "two patients"
         pairs.append((f"{patients}, {splits}", [_shown(data, int(row), "near duplicate") for row in lie["row"]]))
     return pairs
+
+
+def _most_alike(data: Prepared, group: pd.DataFrame) -> pd.DataFrame:
+    """The two of a group, which may be a chain, that are most alike: of two splits or patients, if it has them."""
+    images = data.pixels.take(group["row"].to_numpy(np.int64))[..., 0].reshape(len(group), -1)
+    alike = np.triu(np.nan_to_num(np.corrcoef(images)), 1) - np.tri(len(group))
+    for column in ("split", "patient_key"):
+        code = group[column].factorize()[0]
+        apart = code[:, None] != code
+        if apart.any():
+            alike = np.where(apart, alike, alike - 2)
+    first, second = np.unravel_index(alike.argmax(), alike.shape)
+    return group.iloc[[int(first), int(second)]]
 
 
 def _shown(data: Prepared, place: int, name: str) -> Picture:

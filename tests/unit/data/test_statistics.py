@@ -46,7 +46,7 @@ def test_duplicates_are_counted_by_size_and_by_what_they_cross() -> None:
     found = statistics(manifest, None, FORM, {}).duplicates
     assert (found.images, found.groups, found.sizes) == (7, 3, {2: 2, 3: 1})
     assert (found.across_patients, found.across_splits) == (1, 1)
-    assert found.examples == [[4, 5], [2, 3], [0, 1]]
+    assert found.examples == [[4, 5, 6], [2, 3], [0, 1]]
 
 
 def test_gaps_and_repeats_of_series_are_counted() -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 from data_sets import chests, heads
 
 from secondread.data.store import Pixels
@@ -44,6 +45,16 @@ def test_what_a_data_set_lacks_is_left_out_or_said() -> None:
     assert "Slices a series" not in said
     assert "There is none: no two images" in said
     assert "Nothing: every file that was found is in the data set" in said
+
+
+def test_of_a_chain_of_near_duplicates_the_two_most_alike_are_shown() -> None:
+    data = heads()
+    group = data.manifest["group"].mask(data.manifest.index.isin([0, 1, 2, 3]), 0)
+    images = data.pixels.take(np.arange(len(group)))
+    images[3] = images[1]
+    page = data_set_page(HEADS, replace(data, manifest=data.manifest.assign(group=group), pixels=Pixels([images])))
+    first, second = re.findall(r'src="([^"]*)" alt="near duplicate"', page)
+    assert first == second
 
 
 def test_a_data_set_whose_pixels_are_elsewhere_is_counted_and_not_shown() -> None:
