@@ -55,7 +55,7 @@ class LeanFile(NamedTuple):
     stored: NDArray[Any]
 
 
-class _Irregular(Exception):
+class Irregular(Exception):
     """The file needs pydicom."""
 
 
@@ -69,36 +69,69 @@ def read_lean(data: bytes) -> LeanFile | None:
     Source: DICOM PS3.5 6.2 (value representations), 7.1 (elements), 8.1.1 (bits); PS3.10 7.1.
     """
     try:
-        meta_end = _META + 12 + int.from_bytes(data[_META + 8 : _META + 12], "little")
+        meta_end = _meta_end(data)
+        pixels: list[bytes] = []
         explicit = _is_explicit(data, meta_end)
-        elements, pixels = Elements(), b""
-        for tag, kind, start, end in _values(data, meta_end, len(data), explicit):
-            if tag == _PIXELS:
-                pixels = data[start:end]
-            elif tag in _READERS:
-                keyword, kinds, read = _READERS[tag]
-                if kind not in kinds if explicit else len(kinds) > 1:
-                    return None
-                elements[keyword] = read(data[start:end], kind)
-            elif tag in _LEFT_TO_PYDICOM or (
-                tag == _CHARACTER_SET and data[start:end].rstrip(b"\0 ") not in _CHARACTER_SETS
-            ):
-                return None
-        return LeanFile(elements, _stored(elements, pixels))
-    except _Irregular:
+        elements = _elements(data, meta_end, len(data), explicit, pixels)
+        return LeanFile(elements, _stored(elements, pixels[0] if pixels else b""))
+    except Irregular:
         return None
+
+
+def read_elements(data: bytes, ends: tuple[bytes, ...]) -> tuple[str, Elements, int]:
+    """Read what stands before the pixels of a compressed file.
+
+    Args:
+        ends: how the element of the pixels may begin.
+    Returns:
+        its transfer syntax, elements, and where its pixels begin.
+    Raises:
+        Irregular: it needs pydicom.
+    """
+    meta_end = _meta_end(data)
+    syntax = _syntax(data, meta_end)
+    pixels = max(data.find(end, meta_end) for end in ends)
+    if syntax in LITTLE_ENDIAN or not data[meta_end + 4 : meta_end + 6].isupper() or pixels < 0:
+        raise Irregular
+    return syntax.decode("iso8859-1"), _elements(data, meta_end, pixels, True, []), pixels
+
+
+def _meta_end(data: bytes) -> int:
+    return _META + 12 + int.from_bytes(data[_META + 8 : _META + 12], "little")
+
+
+def _elements(data: bytes, start: int, stop: int, explicit: bool, pixels: list[bytes]) -> Elements:
+    """Elements between two places; uncompressed pixels go to `pixels`."""
+    elements = Elements()
+    for tag, kind, begin, end in _values(data, start, stop, explicit):
+        if tag == _PIXELS:
+            pixels.append(data[begin:end])
+        elif tag in _READERS:
+            keyword, kinds, read = _READERS[tag]
+            if kind not in kinds if explicit else len(kinds) > 1:
+                raise Irregular
+            elements[keyword] = read(data[begin:end], kind)
+        elif tag in _LEFT_TO_PYDICOM or (
+            tag == _CHARACTER_SET and data[begin:end].rstrip(b"\0 ") not in _CHARACTER_SETS
+        ):
+            raise Irregular
+    return elements
 
 
 def _is_explicit(data: bytes, meta_end: int) -> bool:
     """Whether each value's kind is written beside it, as the transfer syntax says."""
-    if meta_end > len(data):
-        raise _Irregular
-    said = [data[start:end] for tag, _, start, end in _values(data, _META, meta_end, True) if tag == TRANSFER_SYNTAX]
-    syntax = said[0].rstrip(b"\0 ") if said else b""
+    syntax = _syntax(data, meta_end)
     # pydicom takes two capitals in the first element for a kind of value, whatever the syntax says.
     if syntax not in LITTLE_ENDIAN or (data[meta_end + 4 : meta_end + 6].isupper() and not LITTLE_ENDIAN[syntax]):
-        raise _Irregular
+        raise Irregular
     return LITTLE_ENDIAN[syntax]
+
+
+def _syntax(data: bytes, meta_end: int) -> bytes:
+    if meta_end > len(data):
+        raise Irregular
+    said = [data[start:end] for tag, _, start, end in _values(data, _META, meta_end, True) if tag == TRANSFER_SYNTAX]
+    return said[0].rstrip(b"\0 ") if said else b""
 
 
 def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[tuple[tuple[int, int], bytes, int, int]]:
@@ -107,24 +140,24 @@ def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[t
     while position < stop:
         count += 1
         if count > _MOST_ELEMENTS or position + 8 > stop:
-            raise _Irregular
+            raise Irregular
         if explicit:
             group, element, kind, length = _EXPLICIT.unpack_from(data, position)
             position += 8
             if kind in LONG_LENGTHS:
                 if position + 4 > stop:
-                    raise _Irregular
+                    raise Irregular
                 [length] = _LENGTH.unpack_from(data, position)
                 position += 4
             elif kind not in _SHORT_LENGTHS:
-                raise _Irregular
+                raise Irregular
         else:
             group, element, length = _IMPLICIT.unpack_from(data, position)
             kind, position = b"", position + 8
         tag, end = (group, element), position + length
         belongs = group == 2 if is_meta else _FIRST_GROUP <= group != _ITEM_GROUP
         if not belongs or tag <= last or length == _UNDEFINED or end > stop:
-            raise _Irregular
+            raise Irregular
         yield tag, kind, position, end
         position, last = end, tag
 
@@ -132,10 +165,10 @@ def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[t
 def _stored(elements: Elements, pixels: bytes) -> NDArray[Any]:
     bits, used, columns, signed, rows, samples = (elements.get(keyword) for keyword in _NEEDED)
     if samples != 1 or bits not in (8, 16) or signed not in (0, 1) or not rows or not columns:
-        raise _Irregular
+        raise Irregular
     size: int = rows * columns * bits // 8
     if elements.get("NumberOfFrames", 1) != 1 or not used or used > bits or len(pixels) != size + size % 2:
-        raise _Irregular
+        raise Irregular
     stored = np.frombuffer(pixels, np.dtype(f"<{'i' if signed else 'u'}{bits // 8}"), rows * columns)
     if used < bits:  # what stands in the unused bits counts for nothing
         stored = np.right_shift(np.left_shift(stored, bits - used), bits - used)
@@ -152,7 +185,7 @@ def _decimals(value: bytes, _: bytes) -> float | list[float] | None:
         return None
     parts = value.strip(b" ").rstrip(b" \0").split(b"\\")
     if not all(map(_DECIMAL.fullmatch, parts)):
-        raise _Irregular
+        raise Irregular
     numbers = [float(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else numbers
 
@@ -162,13 +195,13 @@ def _count(value: bytes, _: bytes) -> int | None:
         return None
     digits = value.rstrip(b" \0")
     if not digits.isdigit():
-        raise _Irregular
+        raise Irregular
     return int(digits)
 
 
 def _integer(value: bytes, kind: bytes) -> int:
     if len(value) != 2:
-        raise _Irregular
+        raise Irregular
     return int.from_bytes(value, "little", signed=kind == b"SS")
 
 

@@ -18,6 +18,7 @@ from secondread.errors import ImageRejected, OutOfScope
 from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
 from secondread.imaging.dicom.deflate import inflate
 from secondread.imaging.dicom.lean import Elements, read_lean
+from secondread.imaging.dicom.lean_compressed import CompressedFile, read_compressed
 from secondread.imaging.dicom.leniency import leniently
 from secondread.imaging.dicom.plain import has_closed_pixels
 from secondread.imaging.dicom.scope import check_scope
@@ -107,6 +108,8 @@ def read_dicom(data: bytes, modalities: Sequence[str] = _MODALITIES, scope: Head
     """
     data = inflate(data)
     lean = read_lean(data)
+    if lean is None and (compressed := read_compressed(data)):
+        return _guarded(lambda _: _read_compressed(compressed, modalities, scope), data)
     if lean is None:
         return _guarded(lambda data: _read_dicom(data, modalities, scope), data)
     with np.errstate(all="ignore"), _discreet():
@@ -160,7 +163,14 @@ def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> P
     _check_attributes(dcm)
     if dcm["PixelData"].is_undefined_length and not has_closed_pixels(data):
         raise ImageRejected("truncated", "the file ends within its pixels")
-    return _picture(dcm, _decode(dcm))
+    syntax = dcm.file_meta.get("TransferSyntaxUID", "")
+    return _picture(dcm, _decode(syntax, dcm.PixelData, dcm, lambda: dcm.pixel_array))
+
+
+def _read_compressed(file: CompressedFile, modalities: Sequence[str], scope: HeaderScope) -> Picture:
+    check_scope(file.elements, modalities, scope)
+    _check_attributes(file.elements)
+    return _picture(file.elements, _decode(file.syntax, file.encapsulated, file.elements, file.decoded))
 
 
 def _picture(dcm: Dataset | Elements, stored: NDArray[Any]) -> Picture:
@@ -188,16 +198,15 @@ def _check_attributes(dcm: Dataset | Elements) -> None:
     check_size(dcm.Rows, dcm.Columns)
 
 
-def _decode(dcm: Dataset) -> NDArray[Any]:
-    syntax = dcm.file_meta.get("TransferSyntaxUID")
+def _decode(syntax: str, encapsulated: bytes, dcm: Dataset | Elements, decoded: Callable[[], Any]) -> NDArray[Any]:
     if syntax not in _RAW_SYNTAXES and syntax not in _CODESTREAM_READERS:
         raise ImageRejected("transfer_syntax", "the file's transfer syntax is not read")
     if syntax in _CODESTREAM_READERS:
-        frame = _CODESTREAM_READERS[syntax](get_frame(dcm.PixelData, 0, number_of_frames=1))
+        frame = _CODESTREAM_READERS[syntax](get_frame(encapsulated, 0, number_of_frames=1))
         if frame != Frame(dcm.Rows, dcm.Columns, 1):
             raise ImageRejected("codestream", "the compressed image and the header disagree about its dimensions")
     try:
-        stored: NDArray[Any] = dcm.pixel_array
+        stored: NDArray[Any] = decoded()
     except Exception:  # a decoder of any codec, on damaged data
         raise ImageRejected("decode", "the DICOM pixel data cannot be decoded") from None
     return stored
