@@ -1,5 +1,6 @@
 """What a model found in one study, as a DICOM Structured Report (PS3.16 TID 1500) that points at its evidence."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
+from pydicom.valuerep import DA, TM
 
 from secondread.errors import ImageRejected
 from secondread.imaging.dicom.leniency import leniently
@@ -110,10 +112,30 @@ def evidence_of(file: BinaryIO) -> Evidence | None:
             raise ImageRejected(
                 "invalid_uid", "a UID of the file is missing or none, so that no report can point at it"
             )
-        for name in _REQUIRED:
-            if name not in found:
-                setattr(found, name, None)
+        _complete(found)
     return found
+
+
+def _complete(found: Evidence) -> None:
+    """Give a header what every report has: text in UTF-8, and empty values for missing or impossible ones."""
+    found.decode()
+    if not all(str(element.value).isascii() for element in found):
+        found.SpecificCharacterSet = "ISO_IR 192"  # PS3.3 C.12.1.1.2; the characters stay, whatever wrote them
+    for name in _REQUIRED:
+        if name not in found or not _is_possible(name, str(found[name].value or "")):
+            setattr(found, name, None)
+
+
+def _is_possible(name: str, text: str) -> bool:
+    """Whether a sex, date or time is one (PS3.3 C.7.1.1, PS3.5 6.2); of other values every one is."""
+    if name == "PatientSex":
+        return text in ("M", "F", "O")
+    kind, form = {"Date": (DA, r"\d{8}"), "Time": (TM, r"[\d.]+")}.get(name[-4:], (str, r".*"))
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return re.fullmatch(form, text) is not None
 
 
 def report_uid(author: Author, study: str) -> str:
