@@ -107,6 +107,15 @@ def test_every_label_of_every_task_can_be_reported(task: str, tmp_path: Path) ->
     assert len(items(read(report), "Finding")) == len(findings)
 
 
+def test_a_task_and_a_label_that_somebody_added_are_reported_by_their_names(tmp_path: Path) -> None:
+    added = Author("fracture", "compact_resnet", "ab" * 32, "balanced", "Research use; not a medical device.")
+    finding = Finding("skull_fracture_of_any_kind", 0.5, 0.5, True, SLICES[:1], whole_study=False)
+    report = write_report(added, [finding], [evidence(ct_slice(SLICES[0]))])
+    assert faults(report, tmp_path) == []
+    [found] = items(read(report), "Finding")
+    assert found.ConceptCodeSequence[0].CodeMeaning == "Skull fracture of any kind"
+
+
 def test_a_report_names_the_patient_and_the_study_as_its_evidence_does() -> None:
     report = read(write_report(author(), FINDINGS, [evidence(ct_slice(uid)) for uid in SLICES]))
     assert (report.PatientName, report.PatientID) == ("SYNTHETIC^PHANTOM", "4711")

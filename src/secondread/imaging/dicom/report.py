@@ -169,7 +169,7 @@ def _content(author: Author, findings: Sequence[Finding], evidence: Sequence[Evi
     classes = {str(image.SOPInstanceUID): str(image.SOPClassUID) for image in evidence}
     content: Dataset = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
-        procedure_reported=_PROCEDURES[author.task],
+        procedure_reported=_PROCEDURES.get(author.task, _own(author.task)),
         imaging_measurements=[_group(author, finding, classes, number) for number, finding in enumerate(findings, 1)],
         title=codes.DCM.ImagingMeasurementReport,
     )[0]
@@ -214,7 +214,7 @@ def _group(
     author: Author, finding: Finding, classes: dict[str, str], number: int
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """A finding with its probability, whether it is called positive, and the images that it is about."""
-    concept, site = _FINDINGS[finding.label]
+    concept, site = _FINDINGS.get(finding.label, (_own(finding.label), None))
     level = "study" if finding.whole_study else "image"
     algorithm = sr.AlgorithmIdentification(
         name=f"Second Read {author.task} {author.model}",
@@ -229,7 +229,7 @@ def _group(
             identifier=f"{finding.label} of {level} {number}",
         ),
         finding_type=concept,
-        finding_sites=[sr.FindingSite(site)],
+        finding_sites=None if site is None else [sr.FindingSite(site)],
         algorithm_id=algorithm,
         measurements=[sr.Measurement(codes.DCM.Probability, round(100 * finding.probability, 4), codes.UCUM.Percent)],
         qualitative_evaluations=[
@@ -239,6 +239,11 @@ def _group(
         ],
         source_images=[sr.SourceImageForMeasurementGroup(classes[uid], uid) for uid in finding.images],
     )
+
+
+def _own(name: str) -> Code:
+    """The code of a label or task that somebody has added."""
+    return Code(name, _SCHEME, name.replace("_", " ").capitalize())
 
 
 def _parameters(author: Author, finding: Finding) -> Iterator[str]:
