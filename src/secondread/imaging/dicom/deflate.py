@@ -24,11 +24,11 @@ def inflate(data: bytes) -> bytes:
     end = _META + int.from_bytes(data[140:144], "little")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = inflater.decompress(data[end:], MOST_BYTES["dicom"] + 1)
+        inflated = inflater.decompress(memoryview(data)[end:], MOST_BYTES["dicom"] + 1)
     except zlib.error:
         raise ImageRejected("truncated", "the deflated part of the file is damaged") from None
     if len(inflated) > MOST_BYTES["dicom"]:
         raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
     if not inflater.eof:
         raise ImageRejected("truncated", "the deflated part of the file ends too early")
-    return data[:end].replace(_DEFLATED, _INFLATED) + inflated
+    return b"".join((data[:end].replace(_DEFLATED, _INFLATED), inflated))
