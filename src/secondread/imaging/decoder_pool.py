@@ -22,7 +22,8 @@ from pydantic import TypeAdapter
 from secondread.errors import ImageRejected, OutOfScope, SecondReadError
 from secondread.imaging.codestream import is_plain_jpeg, png_frame
 from secondread.imaging.decoder import HEADER, PIXELS, READY
-from secondread.imaging.dicom.plain import is_plain_dicom
+from secondread.imaging.dicom.deflate import inflate
+from secondread.imaging.dicom.plain import PLAIN_BYTES, is_plain_dicom
 from secondread.imaging.dicom.read import Header
 from secondread.imaging.limits import MOST_BYTES, check
 from secondread.imaging.picture import UInt8Image
@@ -62,9 +63,9 @@ class DecoderLost(SecondReadError):
 class DecoderPool:
     """`Preprocess.pixels` for files of strangers: the same pixels, and no file can hang or end this process.
 
-    Small baseline JPEGs, small PNGs and uncompressed DICOM files with a short header are decoded here; all else in
-    another process with limits of time and memory. A DICOM header of a million elements keeps pydicom busy for a
-    minute, and the codecs abort and hang on streams that pass every check of a header.
+    Small baseline JPEGs, small PNGs, and uncompressed or deflated DICOM files with a short header are decoded here;
+    all else in another process with limits of time and memory. A DICOM header of a million elements keeps pydicom busy
+    for a minute, and the codecs abort and hang on streams that pass every check of a header.
 
     Args:
         preprocess: of the model; None where only headers are read.
@@ -97,8 +98,9 @@ class DecoderPool:
             DecoderLost: no process could be had.
         """
         assert self._preprocess is not None
-        if _is_plain(data):
-            return self._preprocess.pixels(data)
+        plain = _plain(data)
+        if plain is not None:
+            return self._preprocess.pixels(plain)
         if patience.seconds <= 0:
             raise ImageRejected("timeout", "other files of the request took too long to decode; send this one again")
         return self._preprocess.expand(self._ask(PIXELS, data, patience)[1])
@@ -260,19 +262,22 @@ class _Decoder:
         return getattr(self._process, name)
 
 
-def _is_plain(data: bytes) -> bool:
-    """Whether a file can take neither long nor much memory.
+def _plain(data: bytes) -> bytes | None:
+    """A file that can take neither long nor much memory, inflated if it is deflated; None for others.
 
     Raises:
         ImageRejected: as `limits.check` does.
     """
     kind = check(data)
     if kind == "jpeg":
-        return is_plain_jpeg(data, _MOST_PLAIN_PIXELS)
+        return data if is_plain_jpeg(data, _MOST_PLAIN_PIXELS) else None
     if kind == "dicom":
-        return is_plain_dicom(data)
+        with contextlib.suppress(ImageRejected):  # the other process says why
+            inflated = inflate(data, PLAIN_BYTES)
+            return inflated if is_plain_dicom(inflated) else None
+        return None
     frame = png_frame(data)
-    return frame.rows * frame.columns <= _MOST_PLAIN_PIXELS and b"eXIf" not in data
+    return data if frame.rows * frame.columns <= _MOST_PLAIN_PIXELS and b"eXIf" not in data else None
 
 
 def _end_all(decoders: list[_Decoder]) -> None:

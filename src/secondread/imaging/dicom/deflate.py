@@ -10,11 +10,13 @@ _DEFLATED, _INFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"  
 _META = 144  # where the elements behind the first, which tells their length, begin (PS3.10 7.1)
 
 
-def inflate(data: bytes) -> bytes:
+def inflate(data: bytes, most: int = MOST_BYTES["dicom"]) -> bytes:
     """Make an explicit little endian file of a deflated one; give every other file back.
 
     pydicom inflates without a limit.
 
+    Args:
+        most: bytes that it may inflate to.
     Raises:
         ImageRejected: `too_large` or `truncated`.
     Source: DICOM PS3.5 A.5.
@@ -24,11 +26,11 @@ def inflate(data: bytes) -> bytes:
     end = _META + int.from_bytes(data[140:144], "little")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = inflater.decompress(memoryview(data)[end:], MOST_BYTES["dicom"] + 1)
+        inflated = inflater.decompress(memoryview(data)[end:], most + 1)
     except zlib.error:
         raise ImageRejected("truncated", "the deflated part of the file is damaged") from None
-    if len(inflated) > MOST_BYTES["dicom"]:
-        raise ImageRejected("too_large", f"the file inflates to more than {MOST_BYTES['dicom']} bytes")
+    if len(inflated) > most:
+        raise ImageRejected("too_large", f"the file inflates to more than {most} bytes")
     if not inflater.eof:
         raise ImageRejected("truncated", "the deflated part of the file ends too early")
     return b"".join((data[:end].replace(_DEFLATED, _INFLATED), inflated))

@@ -6,7 +6,7 @@ from struct import Struct
 LITTLE_ENDIAN = {b"1.2.840.10008.1.2": False, b"1.2.840.10008.1.2.1": True}  # and whether value types are explicit
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _FIRST_BYTES = 1024  # hold the file meta information
-_MOST_BYTES = 8 << 20  # of a file: 4 megapixels of 16 bits
+PLAIN_BYTES = 8 << 20  # of a file: 4 megapixels of 16 bits
 _MOST_OTHER_BYTES = 1 << 16  # beside the pixels: pydicom takes a tenth of a second for 8,000 elements or 30,000 values
 LONG_LENGTHS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SEQUENCE = b"SQ"
@@ -27,7 +27,7 @@ def is_plain_dicom(data: bytes) -> bool:
         data: begins with the preamble and `DICM`.
     Source: DICOM PS3.5 7.1 and 7.5 (elements and sequences), PS3.10 7.1 (file meta information).
     """
-    if len(data) > _MOST_BYTES:
+    if len(data) > PLAIN_BYTES:
         return False
     meta_end = 144 + int.from_bytes(data[140:144], "little")
     syntaxes = [
