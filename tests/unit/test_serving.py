@@ -252,6 +252,18 @@ def test_a_file_that_hangs_its_decoder_leaves_its_neighbours_answered(tmp_path: 
     assert hostile["reason"] == "the file was not decoded within 1 seconds"
 
 
+def test_a_machine_that_starts_no_decoder_leaves_neighbours_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = served(tmp_path, network())
+    model._decoders = DecoderPool(description().preprocess)
+    monkeypatch.setattr("secondread.imaging.decoder_pool._START", "raise SystemExit")
+    with_exif = picture(16).replace(b"IDAT", b"eXIf")  # which is never decoded here
+    answers = ask(model, picture(16), with_exif, picture(32))
+    assert [answer["status"] for answer in answers] == ["ok", "rejected", "ok"]
+    assert answers[1]["reason"] == "no decoder could be started; send this one again"
+
+
 def test_memory_stays_flat_however_many_requests(model: ServedModel) -> None:
     images = [picture(4 + 4 * (number % 15)) for number in range(64)]
 
