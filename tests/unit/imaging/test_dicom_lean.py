@@ -188,7 +188,8 @@ def test_a_lut_is_left_to_pydicom() -> None:
 
 
 def test_a_header_of_very_many_elements_is_left_to_a_process_with_a_limit() -> None:
-    assert read_lean(HEAD + b"\xe1\x7f\x00\x10LO\0\0" * 3000) is None
+    many = b"".join(pack("<HH2sH", 0x7FE1, number, b"LO", 0) for number in range(0x1000, 0x1000 + 50_001))
+    assert read_lean(HEAD + many) is None
 
 
 @given(
