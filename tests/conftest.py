@@ -41,6 +41,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def dcmtk() -> None:
+    """DCMTK's programs, another reader and writer of DICOM."""
+    if shutil.which("dcmdump") is None:
+        pytest.skip("DCMTK is absent; on Debian: tests/install_dicom_tools")
+
+
+@pytest.fixture(scope="session")
 def phantom_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function from a task's name to a folder of synthetic images, written once a session; do not change them."""
     made: dict[str, Path] = {}

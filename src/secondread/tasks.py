@@ -15,6 +15,8 @@ class HeaderScope(BaseModel):
     """What a DICOM header may not say; what it leaves empty, or says in words that nobody knows, excludes nothing.
 
     Args:
+        sop_classes: SOP Class UID (0008,0016) values that belong to the task, by the standard's keywords; every other
+            one that DICOM defines is another kind of image. Empty: any.
         body_parts: Body Part Examined (0018,0015) values that belong to the task; every other one that DICOM defines
             is another body part. Empty: any.
         image_types: words of Image Type (0008,0008) that exclude an image.
@@ -24,6 +26,7 @@ class HeaderScope(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    sop_classes: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
     image_types: tuple[str, ...] = ()
     views: tuple[str, ...] = ()

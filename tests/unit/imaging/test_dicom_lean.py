@@ -124,17 +124,17 @@ def test_the_short_way_needs_no_more_than_it_says() -> None:
     assert "PatientID" not in lean.elements
     with pytest.raises(AttributeError, match="PatientID"):
         _ = lean.elements.PatientID
-    np.testing.assert_array_equal(lean.stored, LEVELS)
+    np.testing.assert_array_equal(lean.stored.values, LEVELS)
 
 
 def test_bits_that_are_not_used_count_for_nothing() -> None:
     data = changed(CHEST, PixelData=(LEVELS | 0xF000).tobytes())
     lean = read_lean(data)
     assert lean is not None
-    np.testing.assert_array_equal(lean.stored, LEVELS)
+    np.testing.assert_array_equal(lean.stored.values, LEVELS)
     signed = read_lean(changed(CHEST, PixelData=LEVELS.tobytes(), PixelRepresentation=1))
     assert signed is not None
-    assert (signed.stored.min(), signed.stored.max()) == (-2048, 2047)
+    assert (signed.stored.values.min(), signed.stored.values.max()) == (-2048, 2047)
 
 
 def test_a_sequence_is_passed_over_with_what_is_in_it() -> None:

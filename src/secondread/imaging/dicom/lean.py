@@ -9,8 +9,9 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from secondread.errors import ImageRejected
+from secondread.imaging.dicom.bits import Bits, Stored
 from secondread.imaging.dicom.plain import LITTLE_ENDIAN, LONG_LENGTHS, TRANSFER_SYNTAX
 
 _SHORT_LENGTHS = frozenset((b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO")) | frozenset(
@@ -35,7 +36,11 @@ _LEFT_TO_PYDICOM = {
     (0x7FE0, 0x0009),  # Double Float Pixel Data
 }
 _DECIMAL = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_NEEDED = ("BitsAllocated", "BitsStored", "Columns", "PixelRepresentation", "Rows", "SamplesPerPixel")
+# Consulted where the element beside it is empty: what a sequence holds is left to pydicom.
+_CODED: Mapping[tuple[int, int], str] = {
+    (0x0008, 0x2218): "BodyPartExamined",  # Anatomic Region Sequence
+    (0x0054, 0x0220): "ViewPosition",  # View Code Sequence
+}
 
 
 class Elements(dict[str, Any]):
@@ -49,10 +54,10 @@ class Elements(dict[str, Any]):
 
 
 class LeanFile(NamedTuple):
-    """What a file says of its pixels, and the stored values themselves, shape (rows, columns), read-only."""
+    """What a file says of its pixels, and the pixels themselves, whose cells are read-only."""
 
     elements: Elements
-    stored: NDArray[Any]
+    stored: Stored
 
 
 class Irregular(Exception):
@@ -74,7 +79,7 @@ def read_lean(data: bytes) -> LeanFile | None:
         explicit = _is_explicit(data, meta_end)
         elements = _elements(data, meta_end, len(data), explicit, pixels)
         return LeanFile(elements, _stored(elements, pixels[0] if pixels else b""))
-    except Irregular:
+    except (Irregular, ImageRejected):
         return None
 
 
@@ -102,19 +107,23 @@ def _meta_end(data: bytes) -> int:
 
 def _elements(data: bytes, start: int, stop: int, explicit: bool, pixels: list[bytes]) -> Elements:
     """Elements between two places; uncompressed pixels go to `pixels`."""
-    elements = Elements()
+    elements, coded = Elements(), []
     for tag, kind, begin, end in _values(data, start, stop, explicit):
         if tag == _PIXELS:
             pixels.append(data[begin:end])
         elif tag in _READERS:
             keyword, kinds, read = _READERS[tag]
-            if kind not in kinds if explicit else len(kinds) > 1:
+            if explicit and kind not in kinds:
                 raise Irregular
             elements[keyword] = read(data[begin:end], kind)
+        elif tag in _CODED:
+            coded.append(_CODED[tag])
         elif tag in _LEFT_TO_PYDICOM or (
             tag == _CHARACTER_SET and data[begin:end].rstrip(b"\0 ") not in _CHARACTER_SETS
         ):
             raise Irregular
+    if not all(map(elements.get, coded)):
+        raise Irregular
     return elements
 
 
@@ -162,17 +171,19 @@ def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[t
         position, last = end, tag
 
 
-def _stored(elements: Elements, pixels: bytes) -> NDArray[Any]:
-    bits, used, columns, signed, rows, samples = (elements.get(keyword) for keyword in _NEEDED)
-    if samples != 1 or bits not in (8, 16) or signed not in (0, 1) or not rows or not columns:
+def _stored(elements: Elements, pixels: bytes) -> Stored:
+    said: Callable[..., Any] = elements.get
+    rows, columns = said("Rows"), said("Columns")
+    bits = Bits(said("BitsAllocated"), said("BitsStored"), said("HighBit"), said("PixelRepresentation"))
+    if said("SamplesPerPixel") != 1 or said("NumberOfFrames", 1) != 1 or not rows or not columns:
         raise Irregular
-    size: int = rows * columns * bits // 8
-    if elements.get("NumberOfFrames", 1) != 1 or not used or used > bits or len(pixels) != size + size % 2:
+    if said("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise Irregular
-    stored = np.frombuffer(pixels, np.dtype(f"<{'i' if signed else 'u'}{bits // 8}"), rows * columns)
-    if used < bits:  # what stands in the unused bits counts for nothing
-        stored = np.right_shift(np.left_shift(stored, bits - used), bits - used)
-    return stored.reshape(rows, columns)
+    size: int = rows * columns * bits.allocated // 8
+    if len(pixels) != size + size % 2:
+        raise Irregular
+    cells = np.frombuffer(pixels, f"<{bits.kind}", rows * columns).reshape(rows, columns)
+    return Stored(cells, bits)
 
 
 def _words(value: bytes, _: bytes) -> str | list[str]:
@@ -208,9 +219,11 @@ def _integer(value: bytes, kind: bytes) -> int:
 _US, _US_SS, _CS, _DS = (b"US",), (b"US", b"SS"), (b"CS",), (b"DS",)
 _READERS: Mapping[tuple[int, int], tuple[str, tuple[bytes, ...], Callable[[bytes, bytes], Any]]] = {
     (0x0008, 0x0008): ("ImageType", _CS, _words),
+    (0x0008, 0x0016): ("SOPClassUID", (b"UI",), _words),
     (0x0008, 0x0060): ("Modality", _CS, _words),
     (0x0018, 0x0015): ("BodyPartExamined", _CS, _words),
     (0x0018, 0x5101): ("ViewPosition", _CS, _words),
+    (0x0020, 0x0020): ("PatientOrientation", _CS, _words),
     (0x0020, 0x0037): ("ImageOrientationPatient", _DS, _decimals),
     (0x0028, 0x0002): ("SamplesPerPixel", _US, _integer),
     (0x0028, 0x0004): ("PhotometricInterpretation", _CS, _words),
@@ -219,6 +232,7 @@ _READERS: Mapping[tuple[int, int], tuple[str, tuple[bytes, ...], Callable[[bytes
     (0x0028, 0x0011): ("Columns", _US, _integer),
     (0x0028, 0x0100): ("BitsAllocated", _US, _integer),
     (0x0028, 0x0101): ("BitsStored", _US, _integer),
+    (0x0028, 0x0102): ("HighBit", _US, _integer),
     (0x0028, 0x0103): ("PixelRepresentation", _US, _integer),
     (0x0028, 0x0120): ("PixelPaddingValue", _US_SS, _integer),
     (0x0028, 0x0121): ("PixelPaddingRangeLimit", _US_SS, _integer),
@@ -226,5 +240,6 @@ _READERS: Mapping[tuple[int, int], tuple[str, tuple[bytes, ...], Callable[[bytes
     (0x0028, 0x1051): ("WindowWidth", _DS, _decimals),
     (0x0028, 0x1052): ("RescaleIntercept", _DS, _decimals),
     (0x0028, 0x1053): ("RescaleSlope", _DS, _decimals),
+    (0x0028, 0x1054): ("RescaleType", (b"LO",), _words),
     (0x0028, 0x1056): ("VOILUTFunction", _CS, _words),
 }

@@ -32,8 +32,8 @@ class CompressedFile(NamedTuple):
     elements: Elements
     encapsulated: bytes
 
-    def decoded(self) -> NDArray[Any]:
-        """Stored values, shape (rows, columns), as pydicom decodes them."""
+    def decoded(self, plugin: str = "") -> NDArray[Any]:
+        """Stored values, shape (rows, columns), as a plugin of pydicom's decodes them."""
         said = self.elements
         if self.syntax == _RUN_LENGTH:
             values = decode_run_length(self.encapsulated, *(said[keyword] for keyword in _NEEDED))
@@ -50,7 +50,7 @@ class CompressedFile(NamedTuple):
             "photometric_interpretation": said.PhotometricInterpretation,
             "pixel_keyword": "PixelData",
         }
-        pixels, _ = get_decoder(self.syntax).as_array(self.encapsulated, **options)
+        pixels, _ = get_decoder(self.syntax).as_array(self.encapsulated, decoding_plugin=plugin, **options)
         return np.asarray(pixels)
 
 
@@ -71,11 +71,20 @@ def read_compressed(data: bytes) -> CompressedFile | None:
     if (
         elements.get("SamplesPerPixel") != 1
         or elements.get("NumberOfFrames", 1) != 1
+        or elements.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2")
+        or (syntax == _RUN_LENGTH and _has_odd_cells(elements))
         or not all(isinstance(number, int) for number in whole)
     ):
         return None
     start, stop = end + len(_PIXELS[0]), _end_of_fragments(data, end + len(_PIXELS[0]))
     return None if stop is None else CompressedFile(syntax, elements, data[start:stop])
+
+
+def _has_odd_cells(elements: Elements) -> bool:
+    """Whether more than the lowest bits of a cell may tell something."""
+    used, high = elements.get("BitsStored", 0), elements.get("HighBit")
+    is_full = used == elements.get("BitsAllocated")
+    return high not in (None, used - 1) or (not is_full and "PixelPaddingValue" in elements)
 
 
 def _end_of_fragments(data: bytes, position: int) -> int | None:

@@ -1,51 +1,34 @@
 """Read DICOM: who an image belongs to, and what its pixels mean."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom import uid as syntaxes
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 
 from secondread.errors import ImageRejected, OutOfScope
-from secondread.imaging.codestream import Frame, jpeg2000_frame, jpeg_frame
+from secondread.imaging.dicom.bits import Stored
+from secondread.imaging.dicom.colour import COLOURS, PALETTE, to_gray
+from secondread.imaging.dicom.decode import decode_colour, decode_compressed, decode_gray
 from secondread.imaging.dicom.deflate import inflate
 from secondread.imaging.dicom.lean import Elements, read_lean
 from secondread.imaging.dicom.lean_compressed import CompressedFile, read_compressed
 from secondread.imaging.dicom.leniency import leniently
+from secondread.imaging.dicom.padding import padding_of
 from secondread.imaging.dicom.plain import has_closed_pixels
 from secondread.imaging.dicom.scope import check_scope
 from secondread.imaging.dicom.values import to_display, to_hounsfield
 from secondread.imaging.limits import check_size
-from secondread.imaging.picture import Mask, Picture
+from secondread.imaging.picture import AnyImage, Picture
 from secondread.tasks import HeaderScope
 
 Result = TypeVar("Result")
 
-_RAW_SYNTAXES = {
-    syntaxes.ImplicitVRLittleEndian,
-    syntaxes.ExplicitVRLittleEndian,
-    syntaxes.DeflatedExplicitVRLittleEndian,
-    syntaxes.ExplicitVRBigEndian,
-    syntaxes.RLELossless,
-}
-_CODESTREAM_READERS: Mapping[str, Callable[[bytes], Frame]] = {
-    syntaxes.JPEGBaseline8Bit: jpeg_frame,
-    syntaxes.JPEGExtended12Bit: jpeg_frame,
-    syntaxes.JPEGLossless: jpeg_frame,
-    syntaxes.JPEGLosslessSV1: jpeg_frame,
-    syntaxes.JPEGLSLossless: jpeg_frame,
-    syntaxes.JPEGLSNearLossless: jpeg_frame,
-    syntaxes.JPEG2000Lossless: jpeg2000_frame,
-    syntaxes.JPEG2000: jpeg2000_frame,
-}
 _HEADER_TAGS = [
     "PatientID",
     "StudyInstanceUID",
@@ -95,16 +78,16 @@ def read_header(data: bytes) -> Header:
 def read_dicom(data: bytes, modalities: Sequence[str] = _MODALITIES, scope: HeaderScope = _ANYTHING) -> Picture:
     """Decode one CT image to Hounsfield units, or one CR or DX image to display values.
 
-    Padding becomes the darkest value.
+    Padding becomes the darkest value. Of X-rays that were saved as colour pictures the luma is kept.
 
     Args:
         data: a file that `limits.check` has let pass.
         modalities: of CT, CR and DX, those that are accepted.
         scope: what else the header may not say.
     Raises:
-        ImageRejected: `dicom`, `too_large`, `modality`, `photometric`, `frames`, `bits`, `dimensions`,
+        ImageRejected: `dicom`, `too_large`, `no_modality`, `photometric`, `frames`, `bits`, `dimensions`, `no_pixels`,
             `transfer_syntax`, `codestream`, `truncated`, `scans`, `decode`, `rescale`, `window` or `lut`.
-        OutOfScope: a rule of `dicom.scope`, or `constant`.
+        OutOfScope: a rule of `dicom.scope`, `unit`, `secondary_capture`, or `constant`.
     """
     data = inflate(data)
     lean = read_lean(data)
@@ -163,61 +146,51 @@ def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> P
     _check_attributes(dcm)
     if dcm["PixelData"].is_undefined_length and not has_closed_pixels(data):
         raise ImageRejected("truncated", "the file ends within its pixels")
-    syntax = dcm.file_meta.get("TransferSyntaxUID", "")
-    return _picture(dcm, _decode(syntax, dcm.PixelData, dcm, lambda: dcm.pixel_array))
+    if dcm.PhotometricInterpretation not in (*COLOURS, PALETTE):
+        return _picture(dcm, decode_gray(dcm))
+    if _text(dcm, "Modality") == "CT":
+        raise OutOfScope("secondary_capture", "a colour picture of a CT image holds no Hounsfield units")
+    is_palette = dcm.PhotometricInterpretation == PALETTE
+    gray = to_gray(decode_gray(dcm).values if is_palette else decode_colour(dcm), dcm)
+    _refuse_blank(gray)
+    return Picture(gray, "display", gray, _text(dcm, "Modality"))
 
 
 def _read_compressed(file: CompressedFile, modalities: Sequence[str], scope: HeaderScope) -> Picture:
     check_scope(file.elements, modalities, scope)
     _check_attributes(file.elements)
-    return _picture(file.elements, _decode(file.syntax, file.encapsulated, file.elements, file.decoded))
+    return _picture(file.elements, decode_compressed(file))
 
 
-def _picture(dcm: Dataset | Elements, stored: NDArray[Any]) -> Picture:
+def _picture(dcm: Dataset | Elements, stored: Stored) -> Picture:
     """What stored values of a file mean."""
-    modality = _text(dcm, "Modality")
-    padding = _padding(dcm, stored)
-    shown = stored if padding is None else stored[~padding]
-    if shown.size == 0 or shown.min() == shown.max():
-        raise OutOfScope("constant", "the image is blank: every pixel has the same value")
-    extent = int(shown.min()), int(shown.max())
+    modality, numbers = _text(dcm, "Modality"), stored.values
+    padding = padding_of(dcm, stored)
+    shown = numbers if padding is None else numbers[~padding]
+    extent = _refuse_blank(shown)
     is_ct = modality == "CT"
-    values = to_hounsfield(stored, extent, dcm) if is_ct else to_display(stored, extent, dcm)
+    values = to_hounsfield(numbers, extent, dcm) if is_ct else to_display(numbers, extent, dcm)
     if padding is not None:
         values[padding] = _DARKEST_HU if is_ct else 0
-    return Picture(values, "HU" if is_ct else "display", stored, modality, padding)
+    return Picture(values, "HU" if is_ct else "display", numbers, modality, padding)
+
+
+def _refuse_blank(shown: AnyImage) -> tuple[int, int]:
+    """The smallest and the largest value."""
+    if shown.size == 0 or shown.min() == shown.max():
+        raise OutOfScope("constant", "the image is blank: every pixel has the same value")
+    return int(shown.min()), int(shown.max())
 
 
 def _check_attributes(dcm: Dataset | Elements) -> None:
-    if dcm.get("SamplesPerPixel") != 1 or dcm.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ImageRejected("photometric", "only images of one gray channel (MONOCHROME1 or MONOCHROME2) are read")
+    if isinstance(dcm, Dataset) and "PixelData" not in dcm:
+        if "FloatPixelData" in dcm or "DoubleFloatPixelData" in dcm:
+            raise ImageRejected("bits", "only integer pixels of 8 or 16 bits are read")
+        raise ImageRejected("no_pixels", "the file has no Pixel Data (7FE0,0010)")
+    colour = dcm.get("PhotometricInterpretation")
+    samples = 3 if colour in COLOURS else 1
+    if dcm.get("SamplesPerPixel") != samples or colour not in ("MONOCHROME1", "MONOCHROME2", PALETTE, *COLOURS):
+        raise ImageRejected("photometric", "the file says no Photometric Interpretation (0028,0004) that is read")
     if int(dcm.get("NumberOfFrames") or 1) != 1:
-        raise ImageRejected("frames", "the file holds several frames; one image a file is read")
-    if dcm.BitsAllocated not in (8, 16) or (isinstance(dcm, Dataset) and "PixelData" not in dcm):
-        raise ImageRejected("bits", "only integer pixels of 8 or 16 bits are read")
+        raise ImageRejected("frames", "the file holds several frames; make a file of each one that is to be read")
     check_size(dcm.Rows, dcm.Columns)
-
-
-def _decode(syntax: str, encapsulated: bytes, dcm: Dataset | Elements, decoded: Callable[[], Any]) -> NDArray[Any]:
-    if syntax not in _RAW_SYNTAXES and syntax not in _CODESTREAM_READERS:
-        raise ImageRejected("transfer_syntax", "the file's transfer syntax is not read")
-    if syntax in _CODESTREAM_READERS:
-        frame = _CODESTREAM_READERS[syntax](get_frame(encapsulated, 0, number_of_frames=1))
-        if frame != Frame(dcm.Rows, dcm.Columns, 1):
-            raise ImageRejected("codestream", "the compressed image and the header disagree about its dimensions")
-    try:
-        stored: NDArray[Any] = decoded()
-    except Exception:  # a decoder of any codec, on damaged data
-        raise ImageRejected("decode", "the DICOM pixel data cannot be decoded") from None
-    return stored
-
-
-def _padding(dcm: Dataset | Elements, stored: NDArray[Any]) -> Mask | None:
-    """Source: DICOM PS3.3 C.7.5.1.1.2 (a value, or a range of values, that fills up the image)."""
-    value = dcm.get("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = dcm.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    mask: Mask = stored == low if low == high else (stored >= low) & (stored <= high)
-    return mask if mask.any() else None

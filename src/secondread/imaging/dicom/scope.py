@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 
 from secondread.errors import ImageRejected, OutOfScope
@@ -21,6 +22,9 @@ _BODY_PARTS = """
     THORAX THUMB THYMUS THYROID TIBIA TMJOINT TOE TSPINE TLSPINE UPPEREXTREMITY URETER URETHRA UTERUS VAGINA
     WHOLEBODY WRIST ZYGOMA
 """
+_CLASSES = {  # PS3.6 Table A-1: what an object may be, and what the standard calls it
+    uid: (keyword, name) for uid, (name, kind, _, _, keyword) in UID_dictionary.items() if kind == "SOP Class"
+}
 _LEAST_AXIAL = 0.7  # cosine between the slice's normal and the body's long axis: a gantry tilts by at most 30 degrees
 
 
@@ -31,22 +35,54 @@ def check_scope(dcm: Dataset | Elements, modalities: Sequence[str], scope: Heade
         modalities: Modality (0008,0060) values that the model reads.
         scope: what else excludes an image; an element that is absent or empty excludes none.
     Raises:
-        OutOfScope: `modality`, `body_part`, `image_type`, `view` or `plane`.
-        ImageRejected: `modality`, where the file names none: nobody can tell what its numbers mean.
+        OutOfScope: `object`, `modality`, `sop_class`, `body_part`, `image_type`, `view` or `plane`.
+        ImageRejected: `no_modality`: nobody can tell what the numbers mean.
+    Source: DICOM PS3.3 C.12.1.1.1, C.7.3.1.1.1, C.7.6.1.1.2, C.8.7.1.1.1 and C.8.11.5 (views), C.7.6.2.1.1.
     """
+    keyword, name = _CLASSES.get(_class_of(dcm), ("", ""))
+    if name and "Image Storage" not in name:
+        raise OutOfScope("object", "SOP Class UID (0008,0016) says a report, a plan or another object, not an image")
     modality = _words(dcm, "Modality")
     if not modality:
-        raise ImageRejected("modality", "the file does not say what made it: Modality (0008,0060) is empty")
+        raise ImageRejected("no_modality", "the file does not say what made it: Modality (0008,0060) is empty")
     if modality[0] not in modalities:
         raise OutOfScope("modality", f"the model reads {' and '.join(modalities)}; Modality (0008,0060) is another")
-    if scope.body_parts and _is_another_part(_words(dcm, "BodyPartExamined"), scope.body_parts):
+    if scope.sop_classes and name and keyword not in scope.sop_classes:
+        raise OutOfScope("sop_class", "SOP Class UID (0008,0016) says a kind of image that the model was not made for")
+    if scope.body_parts and _is_another_part(_body_part(dcm), scope.body_parts):
         raise OutOfScope("body_part", "Body Part Examined (0018,0015) is none that the model was made for")
     if not set(_words(dcm, "ImageType")).isdisjoint(scope.image_types):
         raise OutOfScope("image_type", "Image Type (0008,0008) says an overview scan or a computed picture")
-    if not set(_words(dcm, "ViewPosition")).isdisjoint(scope.views):
-        raise OutOfScope("view", "View Position (0018,5101) says a view that the model was not made for")
+    if scope.views and (not set(_view(dcm)).isdisjoint(scope.views) or _is_seen_from_the_side(dcm)):
+        raise OutOfScope("view", "View Position (0018,5101) or Patient Orientation (0020,0020) says another view")
     if scope.axial and _is_not_axial(dcm):
         raise OutOfScope("plane", "Image Orientation (0020,0037) says a coronal or sagittal plane")
+
+
+def _class_of(dcm: Dataset | Elements) -> str:
+    """What a file says that it is; an index of other files (DICOMDIR) says it in its meta information alone."""
+    said = dcm.get("SOPClassUID")
+    if not said and isinstance(dcm, Dataset) and hasattr(dcm, "file_meta"):
+        said = dcm.file_meta.get("MediaStorageSOPClassUID")
+    return str(said or "").strip()
+
+
+def _body_part(dcm: Dataset | Elements) -> list[str]:
+    return _words(dcm, "BodyPartExamined") or _meanings(dcm, "AnatomicRegionSequence")
+
+
+def _view(dcm: Dataset | Elements) -> list[str]:
+    return _words(dcm, "ViewPosition") or _meanings(dcm, "ViewCodeSequence")
+
+
+def _meanings(dcm: Dataset | Elements, keyword: str) -> list[str]:
+    """What the codes of a sequence mean; elements that were read without pydicom hold none."""
+    return [word for item in dcm.get(keyword) or () for word in _words(item, "CodeMeaning")]
+
+
+def _is_seen_from_the_side(dcm: Dataset | Elements) -> bool:
+    """Whether rows run to the front or back of the patient (PS3.3 C.7.6.1.1.1), as in a lateral view."""
+    return _words(dcm, "PatientOrientation")[:1] in (["A"], ["P"])
 
 
 def _is_another_part(said: Sequence[str], accepted: Sequence[str]) -> bool:
