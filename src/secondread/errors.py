@@ -33,6 +33,10 @@ class BundleError(SecondReadError):
     """A model bundle is missing, damaged or does not fit its use."""
 
 
+class ExplanationError(SecondReadError):
+    """A method cannot explain this network, or the model does not answer the label."""
+
+
 class TrackingError(SecondReadError):
     """A run, experiment or model is not in the tracking store as needed."""
 

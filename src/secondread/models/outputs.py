@@ -48,6 +48,17 @@ def logits(outputs: Tensor, labels: int) -> Tensor:
     return outputs[:, 1:] - outputs[:, :1] if labels == 1 and outputs.shape[-1] == 2 else outputs
 
 
+def logit_of(model: keras.Model, label: int) -> keras.Model:
+    """Give the network of one label's logit, shape (n, 1), sharing its layers.
+
+    Args:
+        label: place among the labels that the network answers.
+    """
+    labels = 1 if model.get_layer(OUTPUT_NAME).activation is keras.activations.softmax else model.output.shape[-1]
+    each = logits(model.get_layer(_LOGIT_NAME).output, labels)
+    return keras.Model(model.input, each[:, label : label + 1])
+
+
 def probabilities(outputs: Tensor, labels: int) -> npt.NDArray[np.float64]:
     """Give the probability of each label from what a `learner` answers; shapes as in `logits`."""
     return np.asarray(expit(np.asarray(logits(outputs, labels), np.float64)), np.float64)
