@@ -1,6 +1,7 @@
 """What every source answers: an index of its images, with labels, patients and what was put aside."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,6 @@ from secondread.data.manifest import subgroup_columns
 from secondread.data.sources.labels import complete_labels
 from secondread.data.sources.listing import put_aside as put_aside_rows
 from secondread.errors import SourceError
-from secondread.execution import Workers
-from secondread.storage import Folder
 from secondread.tasks import Task
 
 _TEXT_COLUMNS = ("path", "patient", "study", "series", "split")
@@ -37,7 +36,7 @@ class Index:
     """
 
     layout: str
-    root: Folder
+    root: Path
     entries: pd.DataFrame
     put_aside: pd.DataFrame
     unit: Unit
@@ -56,10 +55,10 @@ class Source(Protocol):
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that it has labels for."""
 
-    def recognises(self, root: Folder) -> str | None:
+    def recognises(self, root: Path) -> str | None:
         """Say why `root` is this layout, or None when it is not. Quick, whatever the number of files."""
 
-    def index(self, root: Folder, task: Task, workers: Workers) -> Index:
+    def index(self, root: Path, task: Task, workers: int | None) -> Index:
         """Index the images of `root`; `workers` read DICOM headers.
 
         Raises:
@@ -69,7 +68,7 @@ class Source(Protocol):
 
 def make_index(
     layout: str,
-    root: Folder,
+    root: Path,
     task: Task,
     rows: pd.DataFrame,
     put_aside: list[pd.DataFrame],
