@@ -48,6 +48,14 @@ def test_an_image_of_the_right_kind_passes(task: str, header: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("rule", "task", "header"),
     [
+        ("object", "hemorrhage", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}),  # Comprehensive SR
+        ("object", "hemorrhage", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}),  # Encapsulated PDF
+        ("object", "pneumonia", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1"}),  # Grayscale Presentation State
+        ("object", "hemorrhage", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3"}),  # RT Structure Set
+        ("object", "pneumonia", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.9.1.1"}),  # 12-lead ECG
+        ("sop_class", "hemorrhage", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128"}),  # PET
+        ("sop_class", "pneumonia", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2"}),  # mammography
+        ("view", "pneumonia", {"PatientOrientation": ["A", "F"]}),  # rows run to the chest's front
         ("modality", "hemorrhage", {"Modality": "MR"}),
         ("modality", "hemorrhage", {"Modality": "DX"}),
         ("modality", "pneumonia", {"Modality": "CT"}),
