@@ -124,8 +124,17 @@ class Store:
         return str(plan.get("secret", "")) if isinstance(plan, dict) else ""
 
     def put_aside(self) -> pd.DataFrame:
-        """Files that are not in the store: path, rule, reason."""
-        return pd.read_csv(self.folder / _QUARANTINE, keep_default_na=False)
+        """Files that are not in the store: path, rule, reason.
+
+        Raises:
+            StoreError: the table is damaged or missing.
+        """
+        try:
+            return pd.read_csv(self.folder / _QUARANTINE, keep_default_na=False)
+        except (OSError, ValueError):  # pandas' own errors of reading are ValueErrors
+            raise StoreError(
+                f"{self.folder}: {_QUARANTINE} is damaged or missing; delete the folder and preprocess anew"
+            ) from None
 
     def thumbnails(self) -> UInt8:
         """The audit's small gray image of each row, shape (n, 32, 32).

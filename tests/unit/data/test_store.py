@@ -440,6 +440,17 @@ def test_a_missing_or_damaged_table_of_a_shard_is_refused(built: Path, damage: C
         open_store(built).thumbnails()
 
 
+def test_a_missing_or_damaged_quarantine_is_refused(built: Path) -> None:
+    path = built / "quarantine.csv"
+    message = r"store: quarantine\.csv is damaged or missing; delete the folder and preprocess anew"
+    path.write_bytes(b'"')
+    with pytest.raises(StoreError, match=message):
+        open_store(built).put_aside()
+    path.unlink()
+    with pytest.raises(StoreError, match=message):
+        open_store(built).put_aside()
+
+
 def test_no_row_is_an_empty_batch_of_the_right_shape() -> None:
     assert Pixels([np.zeros((2, 8, 8, 3), np.uint8)]).take(np.array([], np.int64)).shape == (0, 8, 8, 3)
 
