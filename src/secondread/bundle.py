@@ -1,4 +1,4 @@
-"""The model bundle: what travels from training to wherever it answers: a `.keras`, `bundle.json` and `scope.json`."""
+"""The model bundle: what travels from training to wherever it answers: `bundle.json`, a `.keras` and what it needs."""
 
 import json
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.explanation import UNCHECKED, Explanation
 from secondread.evaluation.operating_points import OperatingPoint
 from secondread.evaluation.scope import Scope
 from secondread.evaluation.study import StudyRule
 from secondread.imaging.appearance import appearance
+from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of, write_aside
@@ -24,6 +26,7 @@ from secondread.storage import sha256_of, write_aside
 _DESCRIPTION = "bundle.json"
 _NETWORK = "model.keras"
 _SCOPE = "scope.json"
+_BACKGROUND = "background.npy"
 _FORMAT: Final = 2
 
 
@@ -40,6 +43,7 @@ class BundleDescription(BaseModel):
         prior: by label, share of the source's training images that have it, before any change of the class balance.
         study_prior: by label of `study_rules`, share of the training studies that have it.
         figures: what was measured, by the names of the run's metrics.
+        explanation: the method that a served heat map is drawn with, or why none is drawn.
         files: SHA-256 of each other file of the bundle.
     """
 
@@ -61,6 +65,7 @@ class BundleDescription(BaseModel):
     store_digest: str
     git_commit: str
     figures: dict[str, float]
+    explanation: Explanation = UNCHECKED
     intended_use: str
     files: dict[str, str] = {}
 
@@ -113,11 +118,14 @@ class ModelBundle:
 
     Args:
         scope: None where that was not learned: every image that can be read is answered.
+        background: what explanations compare an image with, as they take it: the mean of training images without the
+            primary label, shape (1, size, size, channels); None is a black image.
     """
 
     description: BundleDescription
     network: keras.Model
     scope: Scope | None = None
+    background: UInt8Image | None = None
 
     @cached_property
     def _learner(self) -> keras.Model:
@@ -144,13 +152,21 @@ class ModelBundle:
         return np.column_stack([calibration[label].apply(given[:, place]) for place, label in enumerate(labels)])
 
 
-def save_bundle(folder: Path, description: BundleDescription, network: keras.Model, scope: Scope | None = None) -> None:
-    """Write a bundle to a folder, which is replaced whole."""
+def save_bundle(
+    folder: Path,
+    description: BundleDescription,
+    network: keras.Model,
+    scope: Scope | None = None,
+    background: UInt8Image | None = None,
+) -> None:
+    """Write a bundle to a folder, which is replaced whole; arguments as of `ModelBundle`."""
     with write_aside(folder) as aside:
         aside.mkdir()
         network.save(aside / _NETWORK)
         if scope is not None:
             (aside / _SCOPE).write_text(scope.model_dump_json())
+        if background is not None:
+            np.save(aside / _BACKGROUND, background, allow_pickle=False)
         files = {path.name: sha256_of(path.read_bytes()) for path in sorted(aside.iterdir())}
         (aside / _DESCRIPTION).write_text(description.model_copy(update={"files": files}).model_dump_json(indent=1))
 
@@ -163,7 +179,8 @@ def load_bundle(folder: Path) -> ModelBundle:
     """
     description = verify_bundle(folder)
     scope = Scope.model_validate_json((folder / _SCOPE).read_bytes()) if _SCOPE in description.files else None
-    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False), scope)
+    background = np.load(folder / _BACKGROUND, allow_pickle=False) if _BACKGROUND in description.files else None
+    return ModelBundle(description, keras.saving.load_model(folder / _NETWORK, compile=False), scope, background)
 
 
 def verify_bundle(folder: Path) -> BundleDescription:

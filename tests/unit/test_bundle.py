@@ -25,6 +25,7 @@ from tiny_bundle import (
 from secondread.bundle import BundleDescription, ModelBundle, load_bundle, load_description, save_bundle, verify_bundle
 from secondread.errors import BundleError
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.explanation import UNCHECKED, Explanation
 from secondread.evaluation.scope import learn_scope
 from secondread.models.outputs import learner, probabilities
 from secondread.storage import sha256_of
@@ -240,6 +241,23 @@ def test_a_scope_travels_with_the_bundle_and_its_file_is_vouched_for(tmp_path: P
     (tmp_path / "bundle" / "scope.json").write_text("{}")
     with pytest.raises(BundleError, match=r"scope\.json is missing or not the file that was saved"):
         load_bundle(tmp_path / "bundle")
+
+
+def test_how_to_explain_travels_with_the_bundle_and_so_does_what_images_are_compared_with(tmp_path: Path) -> None:
+    chosen = Explanation(method="occlusion", reason="it passed")
+    usual = np.full((1, 16, 16, 1), 90, np.uint8)
+    save_bundle(
+        tmp_path / "bundle", description().model_copy(update={"explanation": chosen}), network(), background=usual
+    )
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.description.explanation == chosen
+    np.testing.assert_array_equal(loaded.background, usual)
+
+
+def test_a_bundle_of_before_explanations_says_that_none_was_checked(folder: Path) -> None:
+    rewrite(folder, lambda content: content.pop("explanation"))
+    loaded = load_bundle(folder)
+    assert (loaded.description.explanation, loaded.background) == (UNCHECKED, None)
 
 
 def test_without_a_scope_every_image_is_held(folder: Path) -> None:
