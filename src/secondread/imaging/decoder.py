@@ -21,22 +21,23 @@ from secondread.errors import ImageRejected, OutOfScope
 from secondread.execution import die_with_parent
 from secondread.imaging.dicom.read import read_header
 from secondread.imaging.memory import keep_freed_memory
+from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
 
 READY = b"ready\n"
-HEADER, PIXELS = "header", "pixels"  # what may be asked of a file
+HEADER, PIXELS, DISPLAY = "header", "pixels", "display"  # what may be asked of a file
 _SPARE_BYTES = 2 * 2**30  # beside what the libraries have mapped; 40 megapixels take a quarter of it
 _PAGE = resource.getpagesize()
 _IN_TIME = (signal.SIGALRM, signal.SIGPROF)  # which limit of time a fork met
 
 
 def serve(preprocess: str, memory: int, seconds: float, wall_seconds: float) -> None:
-    """Answer each line that comes on stdin, `pixels` or `header` and a length, until it ends.
+    """Answer each line that comes on stdin, `pixels`, `display` or `header` and a length, until it ends.
 
     Args:
         preprocess: JSON of the model's `Preprocess`; "" where only headers are read.
         memory: descriptor of the memory that is shared with the pool; a file's bytes lie at its start, and then the
-            pixels made of them.
+            image made of them.
         seconds: of a processor that one file may take; the kernel ends the fork then, even if nobody is left to do it.
         wall_seconds: that may pass meanwhile.
     """
@@ -78,9 +79,7 @@ def _answer(
             what, length = line.split()
             is_asked[0] = 1
             _limit_time(seconds, wall_seconds)
-            answer = (
-                _header(shared[: int(length)]) if what.decode() == HEADER else _pixels(preprocess, shared, int(length))
-            )
+            answer = _read(what.decode(), preprocess, shared, int(length))
             _limit_time(0, 0)
             _reply(reply, is_asked, answer)
         code = 0
@@ -88,26 +87,21 @@ def _answer(
         os._exit(code)
 
 
-def _pixels(preprocess: Preprocess | None, shared: mmap.mmap, length: int) -> dict[str, Any]:
-    """Put a file's pixels where its bytes were; say their shape, or why there are none."""
-    assert preprocess is not None
+def _read(what: str, preprocess: Preprocess | None, shared: mmap.mmap, length: int) -> dict[str, Any]:
+    """Say what was asked of a file, or why it cannot be said; an image is put where the file's bytes were."""
     try:
-        pixels = preprocess.stored(preprocess.pixels(shared[:length]))
+        if what == HEADER:
+            return {"header": asdict(read_header(shared[:length]))}
+        assert preprocess is not None
+        image = _image(what, preprocess, shared[:length])
     except ImageRejected as rejected:
-        return _why(rejected)
-    shared[: pixels.size] = pixels.tobytes()
-    return {"shape": pixels.shape}
+        return {"rule": rejected.rule, "reason": rejected.reason, "foreign": isinstance(rejected, OutOfScope)}
+    shared[: image.size] = image.tobytes()
+    return {"shape": image.shape}
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    try:
-        return {"header": asdict(read_header(data))}
-    except ImageRejected as rejected:
-        return _why(rejected)
-
-
-def _why(rejected: ImageRejected) -> dict[str, Any]:
-    return {"rule": rejected.rule, "reason": rejected.reason, "foreign": isinstance(rejected, OutOfScope)}
+def _image(what: str, preprocess: Preprocess, data: bytes) -> UInt8Image:
+    return preprocess.display(data) if what == DISPLAY else preprocess.stored(preprocess.pixels(data))
 
 
 def _ended(status: int, seconds: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from secondread.errors import ImageRejected, OutOfScope, SecondReadError
 from secondread.imaging.codestream import is_plain_jpeg, png_frame
-from secondread.imaging.decoder import HEADER, PIXELS, READY
+from secondread.imaging.decoder import DISPLAY, HEADER, PIXELS, READY
 from secondread.imaging.dicom.deflate import inflate
 from secondread.imaging.dicom.plain import PLAIN_BYTES, is_plain_dicom
 from secondread.imaging.dicom.read import Header
@@ -36,7 +36,7 @@ _LATE_SECONDS = 10.0  # after which a fork that the kernel should have ended is 
 _TRIES = 2  # of a file whose decoder somebody else ended
 _PROCESSES = 2  # one file that hangs leaves the other, which starts when it is first needed: each takes 78 MB
 _MOST_PLAIN_PIXELS = 4_000_000  # a tenth of a second at most
-_LARGE = 1 << 20  # bytes of a file whose memory is given back
+_LARGE = 1 << 20  # bytes of a file or an image whose memory is given back
 _START = (
     "import json, sys; said = json.loads(sys.argv[1]); sys.path[:] = said.pop('path'); "
     "from secondread.imaging.decoder import serve; serve(**said)"
@@ -101,9 +101,17 @@ class DecoderPool:
         plain = _plain(data)
         if plain is not None:
             return self._preprocess.pixels(plain)
-        if patience.seconds <= 0:
-            raise ImageRejected("timeout", "other files of the request took too long to decode; send this one again")
-        return self._preprocess.expand(self._ask(PIXELS, data, patience)[1])
+        return self._preprocess.expand(self._image(PIXELS, data, patience))
+
+    def display(self, data: bytes, patience: Patience) -> UInt8Image:
+        """Make the picture that a person looks at of a file, as `Preprocess.display` does.
+
+        Arguments and errors are those of `pixels`. A file may have pixels and no display: a whole JPEG takes longer than
+        the part of it that a small model needs.
+        """
+        assert self._preprocess is not None
+        plain = _plain(data)
+        return self._image(DISPLAY, data, patience) if plain is None else self._preprocess.display(plain)
 
     def header(self, data: bytes, patience: Patience) -> Header:
         """Read whose image a DICOM file is, as `read_header` does, always in another process.
@@ -116,8 +124,13 @@ class DecoderPool:
             raise ImageRejected("too_large", f"the file has more than {MOST_BYTES['dicom']} bytes")
         return TypeAdapter(Header).validate_python(self._ask(HEADER, data, patience)[0]["header"])
 
+    def _image(self, what: str, data: bytes, patience: Patience) -> UInt8Image:
+        if patience.seconds <= 0:
+            raise ImageRejected("timeout", "other files of the request took too long to decode; send this one again")
+        return self._ask(what, data, patience)[1]
+
     def _ask(self, what: str, data: bytes, patience: Patience) -> tuple[dict[str, Any], UInt8Image]:
-        """The answer, and the pixels if that is what was asked for."""
+        """The answer, and the image if that is what was asked for."""
         self.start()
         for _ in range(_TRIES):
             with self._one(patience) as decoder:
@@ -198,7 +211,7 @@ class _Decoder:
         os.close(memory)
 
     def ask(self, what: str, data: bytes) -> tuple[dict[str, Any], UInt8Image]:
-        """Read a file: the answer, and its pixels, shape (size, size, stored channels), if they were asked for.
+        """Read a file: the answer, and the image if one was asked for, pixels with their stored channels.
 
         Raises:
             ImageRejected: as `Preprocess.pixels` and `read_header` do.
@@ -217,10 +230,10 @@ class _Decoder:
         if "rule" in answer:
             kind = OutOfScope if answer["foreign"] else ImageRejected
             raise kind(answer["rule"], answer["reason"])
-        pixels = self._taken(tuple(answer.get("shape", (0,))))
-        if len(data) > _LARGE:
+        image = self._taken(tuple(answer.get("shape", (0,))))
+        if max(len(data), image.size) > _LARGE:
             self._shared.madvise(mmap.MADV_REMOVE)
-        return answer, pixels
+        return answer, image
 
     def end(self) -> None:
         """End the process and give back what it held."""

@@ -20,6 +20,7 @@ from secondread.storage import sha256_of
 from secondread.tasks import HeaderScope, Task
 
 _THUMBNAIL = 32  # pixels a side
+_MOST_DISPLAYED = 2048  # pixels a side of a picture for a person: few screens show more
 
 
 class Preprocess(BaseModel):
@@ -82,7 +83,19 @@ class Preprocess(BaseModel):
             ImageRejected: the file breaks a rule of `limits`, `raster` or `dicom.read`.
             OutOfScope: it is of another kind: a rule of `dicom.scope`, `unit`, or `constant`.
         """
-        return self.expand(self._fit(self._shown(self._open(data))))
+        return self.expand(self._fit(self._shown(self._open(data, self.size))))
+
+    def display(self, data: bytes) -> UInt8Image:
+        """Make the picture that a person looks at of a file, through the first window where the unit is HU.
+
+        Returns:
+            uint8, shape (height, width) as the file has it, or smaller in proportion: at most 2048 each.
+        Raises:
+            ImageRejected: as `pixels` does.
+        """
+        shown = np.ascontiguousarray(self._shown(self._open(data, _MOST_DISPLAYED))[..., :1])
+        share = min(1.0, _MOST_DISPLAYED / max(shown.shape))
+        return _resize(shown, *(round(share * length) for length in shown.shape[:2]))[..., 0]
 
     @property
     def repeats(self) -> bool:
@@ -119,7 +132,7 @@ class Preprocess(BaseModel):
         Raises:
             ImageRejected: as `pixels` does.
         """
-        picture = self._open(data)
+        picture = self._open(data, self.size)
         shown = self._shown(picture)
         first = "stored pixels" if picture.modality else "gray"
         stages: list[tuple[str, NDArray[Any]]] = [(first, picture.stored)]
@@ -136,10 +149,10 @@ class Preprocess(BaseModel):
         """Hex digest of the settings; a store made with others is another store."""
         return sha256_of(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
 
-    def _open(self, data: bytes) -> Picture:
+    def _open(self, data: bytes, needed: int) -> Picture:
         kind = check(data)
         if kind != "dicom":
-            gray = read_raster(data, kind, self.size)
+            gray = read_raster(data, kind, needed)
             if gray.min() == gray.max():
                 raise OutOfScope("constant", "the picture is blank: every pixel has the same value")
             return Picture(gray, "display", stored=gray)

@@ -57,14 +57,16 @@ def picture(kind: str, **how: Any) -> bytes:
     ],
     ids=["dicom", "jpeg 2000", "png", "jpeg", "progressive", "exif"],
 )
-def test_pixels_are_the_same_to_the_last_bit(pool: DecoderPool, file: bytes) -> None:
+def test_pixels_and_display_are_the_same_to_the_last_bit(pool: DecoderPool, file: bytes) -> None:
     np.testing.assert_array_equal(pool.pixels(file, Patience()), PICTURES.pixels(file))
+    np.testing.assert_array_equal(pool.display(file, Patience()), PICTURES.display(file))
 
 
 def test_what_is_plainly_safe_starts_no_process() -> None:
     pool = DecoderPool(PICTURES)
     for file in (HEAD, picture("PNG"), picture("JPEG")):
         pool.pixels(file, Patience())
+        pool.display(file, Patience())
     assert pool._decoders == []
 
 

@@ -204,6 +204,27 @@ def test_the_way_of_an_x_ray_ends_in_the_models_input(data: bytes, names: list[s
     assert np.array_equal(way[-1][1], display(channels=3).pixels(data))
 
 
+def test_a_person_sees_a_ct_at_its_own_size_through_the_first_window() -> None:
+    values = np.full((96, 80), 40)
+    values[:, 40:] = 80
+    shown = hounsfield().display(ct(values))
+    assert (str(shown.dtype), shown.shape) == ("uint8", (96, 80))
+    assert np.unique(shown).tolist() == [129, 255]  # brain: LINEAR puts 40 half a unit above the middle
+
+
+def test_a_person_sees_all_of_a_jpeg_of_which_a_small_model_reads_a_part() -> None:
+    gray = np.tile(np.repeat(np.array([[0, 255]], np.uint8), 8, axis=1), (640, 40))
+    file = BytesIO()
+    Image.fromarray(gray).save(file, "JPEG", quality=95)
+    shown = display().display(file.getvalue())
+    assert shown.shape == (640, 640)
+    assert np.abs(shown.astype(int) - gray).max() < 8  # at an eighth of its size the stripes would be gray
+
+
+def test_what_no_screen_shows_is_made_smaller_in_proportion() -> None:
+    assert display().display(png(np.tile(GRADIENT, (64, 32)))).shape == (2048, 1024)
+
+
 def test_a_window_of_ones_own_is_named_by_its_numbers() -> None:
     preprocess = display(modalities=("CT",), display_window=Window(center=40, width=120))
     assert [name for name, _ in preprocess.way(ct(GRADIENT))][2] == "window 40/120"
