@@ -10,8 +10,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 READY := .venv/ready
-# A process a core; a file's tests stay together, with what they share.
-PYTEST := python -m pytest --numprocesses logical --dist loadfile --cov --cov-report=term:skip-covered
+# A process a core; a file's tests stay together, with what they share. The longest, tests/browser and
+# tests/integration, come first, as the folders are sorted: what ends the run is short.
+PYTEST := python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 setup: $(READY)  ## build .venv from the locked requirements; costs nothing when they have not changed
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from postgres_server import PostgresServer, binaries
+from xdist.scheduler import LoadFileScheduling
 
 from secondread.data.phantom.write import write_phantom
 from secondread.tasks import load_task
@@ -29,6 +30,10 @@ _CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_SHARE = (
+    ("tests/integration/test_serving.py", "tests/integration/test_train.py"),  # trained
+    ("tests/browser/test_mlflow_ui.py", "tests/model/test_trained_model.py"),  # two_trainings
+)
 SHARED_IS_ABSENT = "the folder ../shared with public images is absent"
 
 
@@ -133,6 +138,20 @@ def browser() -> "Iterator[Browser]":
         expect.set_options(timeout=60_000)
         yield browser
         browser.close()
+
+
+class FilesThatShare(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
+    """A file's tests run in one process, and so do files that use one dear fixture, which is made once then."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((files[0] for files in _SHARE if file in files), file)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config) -> FilesThatShare:
+    """Put files that share something on one process."""
+    return FilesThatShare(config)
 
 
 @pytest.hookimpl(trylast=True)
