@@ -106,8 +106,8 @@ class DecoderPool:
     def display(self, data: bytes, patience: Patience) -> UInt8Image:
         """Make the picture that a person looks at of a file, as `Preprocess.display` does.
 
-        Arguments and errors are those of `pixels`. A file may have pixels and no display: a whole JPEG takes longer than
-        the part of it that a small model needs.
+        Arguments and errors are those of `pixels`. A file may have pixels and no display: a whole JPEG takes longer
+        than the part of it that a small model needs.
         """
         assert self._preprocess is not None
         plain = _plain(data)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,15 @@ from secondread.tasks import HeaderScope, Task
 
 _THUMBNAIL = 32  # pixels a side
 _MOST_DISPLAYED = 2048  # pixels a side of a picture for a person: few screens show more
+
+
+class Frame(NamedTuple):
+    """Which rows and columns of the model's input hold the image; the rest is black."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
 
 
 class Preprocess(BaseModel):
@@ -124,6 +133,14 @@ class Preprocess(BaseModel):
         stacked: UInt8Image = cv2.merge([stored.reshape(-1, self.size)] * self.channels)
         return stacked.reshape(*stored.shape[:-1], self.channels)
 
+    def frame(self, height: int, width: int) -> Frame:
+        """Say where an image of that many rows and columns lies in the model's input."""
+        if self.aspect == "squash":
+            return Frame(0, 0, self.size, self.size)
+        share = self.size / max(height, width)
+        rows, columns = max(1, round(height * share)), max(1, round(width * share))
+        return Frame((self.size - rows) // 2, (self.size - columns) // 2, rows, columns)
+
     def way(self, data: bytes) -> list[tuple[str, NDArray[Any]]]:
         """Every stage between the file and the model, named, for a figure.
 
@@ -172,14 +189,12 @@ class Preprocess(BaseModel):
 
     def _fit(self, shown: UInt8Image) -> UInt8Image:
         """Resize to the model's size; windows come first, for they are not linear: shape (size, size, channels)."""
-        if self.aspect == "squash":
-            return _resize(shown, self.size, self.size)
-        height, width, channels = shown.shape
-        share = self.size / max(height, width)
-        rows, columns = max(1, round(height * share)), max(1, round(width * share))
-        fitted = np.zeros((self.size, self.size, channels), np.uint8)
-        top, left = (self.size - rows) // 2, (self.size - columns) // 2
-        fitted[top : top + rows, left : left + columns] = _resize(shown, rows, columns)
+        top, left, rows, columns = self.frame(*shown.shape[:2])
+        resized = _resize(shown, rows, columns)
+        if resized.shape[:2] == (self.size, self.size):
+            return resized
+        fitted = np.zeros((self.size, self.size, shown.shape[2]), np.uint8)
+        fitted[top : top + rows, left : left + columns] = resized
         return fitted
 
 
