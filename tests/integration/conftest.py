@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from planted.sources import plant_phantom
 
 from integration.model_server import ModelServer, make_bare_python, starting
 from integration.project import Project, Training, flags, mlflow_run
@@ -23,10 +24,15 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
 
 
 @pytest.fixture(scope="session")
-def trained(new_project: NewProject, phantom_source: Callable[[str], Path]) -> Trainings:
-    """Each task trained once on a raw folder: pneumonia by `mlflow run`, hemorrhage by hand; do not change them."""
-    project = new_project()
-    source = {task: phantom_source(task) for task in ("pneumonia", "hemorrhage")}
+def trained(
+    new_project: NewProject, phantom_source: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Trainings:
+    """Each task trained once on a raw folder: pneumonia by `mlflow run`, hemorrhage by hand; do not change them.
+
+    Their files name patients wherever they can, as those of hospitals do.
+    """
+    project, planted = new_project(), tmp_path_factory.mktemp("planted")
+    source = {task: plant_phantom(phantom_source(task), planted / task) for task in ("pneumonia", "hemorrhage")}
     settings = {task: {"task": task, "data": source[task]} | SMALL for task in source}
     command = {
         "pneumonia": mlflow_run("train", settings["pneumonia"]),

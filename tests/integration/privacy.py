@@ -1,12 +1,18 @@
-"""A search of everything that MLflow holds for what names a patient."""
+"""A search of everything that MLflow holds, and of what jobs write beside it, for what names a patient."""
 
+import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
+from planted.search import traces as traces_of_words
+from planted.search import traces_in_file
 
 from integration.project import Project
+
+# Tables that say which file is meant, in this column; only a user's own folders hold them.
+_NAMING_FILES = {"manifest.parquet": ["path"], "quarantine.csv": ["path"]}
 
 
 def traces(names: set[str], project: Project, logs: Iterable[str]) -> list[str]:
@@ -16,6 +22,38 @@ def traces(names: set[str], project: Project, logs: Iterable[str]) -> list[str]:
     """
     searched = [*_store(project), *((f"log {number}", log.encode()) for number, log in enumerate(logs))]
     return sorted(f"{place}: {name}" for place, content in searched for name in names if name.encode() in content)
+
+
+def planted_traces(project: Project, *logs: str) -> list[str]:
+    """Where planted words are in the tracking store, in artifacts, in logs, or in what was left lying about.
+
+    Args:
+        project: SECONDREAD_HOME may name files where it says which are meant, and nothing else of them.
+    """
+    found = [line for path in sorted(project.folder.rglob("*")) for line in _planted(path, project.folder)]
+    return found + [
+        f"log {number}: {line}" for number, log in enumerate(logs) for line in traces_of_words(log.encode())
+    ]
+
+
+def planted_traces_in_store(folder: Path) -> list[str]:
+    """The same of a folder that `preprocess` wrote, which may name files where it says which are meant."""
+    return [line for path in sorted(folder.rglob("*")) for line in _planted_in_home(path)]
+
+
+def _planted(path: Path, folder: Path) -> list[str]:
+    place = path.relative_to(folder)
+    found = _planted_in_home(path) if place.parts[0] == "home" else traces_in_file(path)
+    return [f"{place}: {line}" for line in found]
+
+
+def _planted_in_home(path: Path) -> list[str]:
+    if path.name not in _NAMING_FILES:
+        return traces_in_file(path)
+    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    rest = io.BytesIO()
+    table.drop(columns=_NAMING_FILES[path.name]).to_parquet(rest)
+    return [f"{path.name}: {line}" for line in traces_of_words(rest.getvalue())]
 
 
 def _store(project: Project) -> Iterator[tuple[str, bytes]]:

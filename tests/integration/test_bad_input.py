@@ -204,7 +204,8 @@ def test_a_label_other_than_0_1_and_unknown_is_named_by_its_row(terminal: Termin
     source = write_table(tmp_path / "source", ["0", "1", "2", ""] * 6)
     error = terminal.refuse_train("--data", str(source))
     assert_matches(
-        error, r"source: pneumonia: row 4 says '2' \(6 such rows\); write 1 for present, 0 for absent, or leave"
+        error,
+        r"source: pneumonia: row 4 says neither 1 nor 0 \(6 such rows\); write 1 for present, 0 for absent, or leave",
     )
 
 

@@ -203,7 +203,7 @@ def test_the_report_of_a_class_counts_the_test_images(training: Training) -> Non
 
 
 def test_nothing_that_names_a_patient_reaches_mlflow_or_the_log(training: Training) -> None:
-    files = [path for path in training.source.rglob("*.*") if path.suffix in (".dcm", ".jpeg")]
+    files = [*training.source.rglob("ID_*.dcm"), *training.source.rglob("[INp]*.jpeg")]
     names = {path.stem for path in files}
     if training.run.data.tags["task"] == "hemorrhage":
         headers = [read_header(path.read_bytes()) for path in files]

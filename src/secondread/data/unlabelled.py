@@ -81,6 +81,9 @@ def _listed(entry: "os.DirEntry[str]", path: str) -> Iterator[Listed]:
         stat = entry.stat(follow_symlinks=False)
     except FileNotFoundError:  # gone since the folder was read
         return
+    except OSError:  # nor can it be opened, which its answer will say
+        yield Listed(path, 0)
+        return
     yield Listed(path, stat.st_size, stat.st_mtime_ns)
 
 

@@ -100,3 +100,19 @@ def test_what_a_store_knows_is_not_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_no_dicom_is_a_picture_until_the_model_says_otherwise(tmp_path: Path, damage: bytes) -> None:
     put(tmp_path / "x", damage)
     assert place_of(tmp_path, Listed("x", len(damage))) == Place(".", folder=True)
+
+
+def test_a_file_whose_path_is_too_long_for_the_system_is_listed_and_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deepest = tmp_path
+    for _ in range((4000 - len(str(tmp_path))) // 201):  # PATH_MAX is 4,096
+        deepest = deepest / ("d" * 200)
+        deepest.mkdir()
+    with monkeypatch.context() as inside:
+        inside.chdir(deepest)
+        put(Path("n" * 250 + ".png"))
+    (file,) = folder_files(tmp_path, tmp_path / "out")
+    refused = place_of(tmp_path, file)
+    assert isinstance(refused, ImageRejected)
+    assert refused.rule == "unreadable"

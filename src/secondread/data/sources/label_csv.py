@@ -10,14 +10,22 @@ from secondread.errors import SourceError
 
 
 def columns_of(table: Path) -> list[str]:
-    """Column names of a CSV, lower-case and without the spaces around them; empty when it is no CSV file."""
-    if not table.is_file():
-        return []
+    """Column names of a CSV, lower-case and without the spaces around them; empty when it is no CSV file.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
     try:
+        if not table.is_file():
+            return []
         with table.open(encoding="utf-8-sig", newline="") as lines:
             return [name.strip().lower() for name in next(csv.reader(lines), [])]
     except (UnicodeDecodeError, csv.Error):
         return []
+    except OSError as error:  # its text names the table
+        raise SourceError(
+            f"a table of the source cannot be opened ({error.strerror}); mend it, or move it elsewhere"
+        ) from None
 
 
 def read_table(table: Path, root: Path) -> pd.DataFrame:
@@ -53,14 +61,12 @@ def read_numbers(texts: pd.Series, where: str) -> pd.Series:
     """Read a column of whole numbers, such as ids without their padding.
 
     Raises:
-        SourceError: names the row and the value.
+        SourceError: names the row.
     """
     wrong = ~texts.str.fullmatch(r"\d{1,9}")
     if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        raise SourceError(
-            f"{where}: row {texts.index[first]} says {texts.iloc[first]!r}, not a whole number; correct the label table"
-        )
+        first = int(wrong.to_numpy().argmax())  # not quoted: where columns have shifted, it may be a name
+        raise SourceError(f"{where}: row {texts.index[first]} has no whole number; correct the label table")
     return texts.astype("int64")
 
 

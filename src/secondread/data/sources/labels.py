@@ -24,9 +24,9 @@ def read_labels(texts: pd.Series, where: str) -> pd.Series:
     plain = texts.fillna("").astype(str).str.strip().str.lower()
     wrong = ~plain.isin(_MEANINGS.keys() | _UNKNOWN)
     if wrong.any():
-        first = int(wrong.to_numpy().argmax())
+        first = int(wrong.to_numpy().argmax())  # not quoted: where columns have shifted, it may be a name
         raise SourceError(
-            f"{where}: row {texts.index[first]} says {texts.iloc[first]!r} ({int(wrong.sum())} such rows); "
+            f"{where}: row {texts.index[first]} says neither 1 nor 0 ({int(wrong.sum())} such rows); "
             "write 1 for present, 0 for absent, or leave it empty when unknown"
         )
     return plain.map(_MEANINGS).astype(np.float64)

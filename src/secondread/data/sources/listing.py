@@ -111,8 +111,10 @@ def scan(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not _is_ignored(entry.name)]
-    except PermissionError:
-        raise SourceError("a folder of the source cannot be opened; check its permissions") from None
+    except OSError as error:  # its text names the folder
+        raise SourceError(
+            f"a folder of the source cannot be opened ({error.strerror}); mend it, or move it elsewhere"
+        ) from None
 
 
 def _is_ignored(name: str) -> bool:

@@ -63,8 +63,8 @@ def _read(root: Path, table: Path, task: Task) -> pd.DataFrame:
     columns = _label_columns(list(read.columns), task)
     if not columns:
         raise SourceError(
-            f"{root}: no column of the table is a label of {task.name}; name one of {', '.join(task.labels)}. "
-            f"Received: {', '.join(read.columns)}"
+            f"{root}: none of the table's {len(read.columns)} columns is a label of {task.name}; "
+            f"name one of them {' or '.join(task.labels)}"
         )
     rows = pd.DataFrame({"path": [PurePosixPath(path).as_posix() for path in read["path"]]}, read.index)
     for label, column in columns.items():
@@ -102,8 +102,8 @@ def _orders(texts: pd.Series, root: Path) -> pd.Series:
 
 def _refuse(texts: pd.Series, wrong: pd.Series, root: Path, column: str, step: str) -> None:
     if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        raise SourceError(f"{root}: {column}: row {texts.index[first]} says {texts.iloc[first]!r}; {step}")
+        first = int(wrong.to_numpy().argmax())  # not quoted: where columns have shifted, it may be a name
+        raise SourceError(f"{root}: {column}: row {texts.index[first]} says something else; {step}")
 
 
 def _judge(folder: Path, path: str) -> str:

@@ -50,7 +50,7 @@ def test_a_second_copy_of_an_image_is_not_counted(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("0,1\n0,0\n", r"rows 2 and 3 of the label table contradict each other"),
-        ("0,1\nx7,0\n", r"id: row 3 says 'x7', not a whole number"),
+        ("0,1\nx7,0\n", r"id: row 3 has no whole number"),
     ],
 )
 def test_damaged_rows_are_refused(tmp_path: Path, rows: str, message: str) -> None:

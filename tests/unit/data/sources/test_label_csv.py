@@ -31,3 +31,17 @@ def test_any_table_is_read_or_refused(table: Path, content: bytes, mark: bytes) 
         return
     assert list(read.columns) == names
     assert not read.isna().to_numpy().any()
+
+
+def test_a_table_that_cannot_be_opened_is_refused_without_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "Mustermann.csv"
+    table.write_text("path,any\n")
+
+    def refuse(path: Path, *how: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceError, match=r"^a table of the source cannot be opened \(Permission denied\); mend it"):
+        columns_of(table)

@@ -193,7 +193,9 @@ def test_another_label_than_0_1_or_unknown_is_refused_with_row_value_and_next_st
     folder.write(root)
     assert folder.label is not None
     change_table(folder, root, *folder.label)
-    with pytest.raises(SourceError, match=r"row 3 says '2' .*; write 1 for present, 0 for absent, or leave it empty"):
+    with pytest.raises(
+        SourceError, match=r"row 3 says neither 1 nor 0 .*; write 1 for present, 0 for absent, or leave it empty"
+    ):
         open_source(root, load_task(folder.task), workers=1)
 
 

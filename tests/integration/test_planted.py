@@ -1,0 +1,102 @@
+"""What names a patient is planted wherever a source has room for it, and found nowhere that others look."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted.refused import REFUSED, write_leaking_source
+from planted.search import traces
+from planted.sources import SOUND, write_table_source
+from planted.words import word
+
+from integration.conftest import NewProject, Trainings
+from integration.privacy import planted_traces, planted_traces_in_store
+from integration.project import Project
+from secondread.cli import main
+from secondread.data.store import open_store
+
+
+@pytest.fixture(scope="module")
+def project(new_project: NewProject) -> Project:
+    return new_project()
+
+
+@pytest.fixture
+def terminal(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project; verbs that are called in this process work in it, temporary files included."""
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)  # MLflow leaves it behind
+    temporary = project.folder / "temporary"
+    temporary.mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table_source(tmp_path_factory.mktemp("source") / "hospital")
+
+
+@pytest.mark.parametrize("task", ["hemorrhage", "pneumonia"])
+def test_training_tells_nothing(task: str, trained: Trainings) -> None:
+    training = trained[task]
+    files = [path for path in training.source.rglob("*.*") if path.is_file() and traces(path.read_bytes())]
+    assert len(files) > len(training.predictions)
+    assert planted_traces(training.project, training.output) == []
+
+
+def test_preprocessing_tells_nothing_but_which_files_a_store_is_made_of(
+    terminal: Project, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    main(["preprocess", "--source", str(source), "--out", str(store), "--preprocess.size", "16"])
+    said = capfd.readouterr()
+    assert planted_traces(terminal, said.out, said.err) == []
+    assert planted_traces_in_store(store) == []
+    aside = pd.read_csv(store / "quarantine.csv")["path"]
+    assert len(open_store(store).manifest) >= SOUND
+    assert len(aside) > 20
+    assert traces("\n".join(aside).encode())
+    assert traces("\n".join(open_store(store).manifest["path"]).encode())
+
+
+def test_what_is_told_of_files_in_a_store_is_their_path_alone(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": [word("path")], "rule": ["decode"], "reason": [f"it says {word('reason')}"]})
+    table.to_csv(tmp_path / "quarantine.csv", index=False)
+    assert planted_traces_in_store(tmp_path)
+    table.assign(reason="").to_csv(tmp_path / "quarantine.csv", index=False)
+    assert planted_traces_in_store(tmp_path) == []
+
+
+@pytest.mark.parametrize(("task", "why"), [(task, why) for task, sources in REFUSED.items() for why in sources])
+def test_an_error_tells_nothing(
+    task: str, why: str, terminal: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "source"
+    root.mkdir()
+    REFUSED[task][why](root)
+    words = ["--task", task, "--source", str(root), "--execution.workers", "1"]
+    with pytest.raises(SystemExit) as exited:
+        main(["preprocess", *words, "--out", str(tmp_path / "store")])
+    said = capfd.readouterr()
+    assert exited.value.code == 1
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in said.err
+    assert traces(f"{said.out}\n{said.err}".encode()) == []
+
+
+def test_a_training_that_is_refused_tells_nothing(
+    terminal: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (source := tmp_path / "source").mkdir()
+    write_leaking_source(source)
+    with pytest.raises(SystemExit):
+        main(["train", "--data", str(source), "--execution.workers", "1", "--preprocess.size", "16"])
+    said = capfd.readouterr()
+    assert "patients in both train" in said.err
+    assert terminal.runs("pneumonia")[0].info.status == "FAILED"
+    assert planted_traces(terminal, said.out, said.err) == []
