@@ -40,7 +40,7 @@ def training(task: str, trained: Trainings) -> Training:
 def raw_files(training: Training, count: int) -> tuple[list[bytes], pd.DataFrame]:
     """Raw files in a random order, with the run's predictions of them."""
     by_key = {sha256_of(path.read_bytes()): path for path in training.source.rglob("*.*") if path.suffix != ".png"}
-    rows = training.predictions.sample(count, random_state=0)
+    rows = training.predictions.sample(count, random_state=1)
     return [by_key[key].read_bytes() for key in rows["image_key"]], rows
 
 

@@ -6,6 +6,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from planted.words import BIRTH_DATE, CYRILLIC, number, uid, word
 from secondread.imaging.dicom.leniency import leniently
@@ -30,7 +31,6 @@ TEXTS = (
     ),
 )
 _PRIVATE = 0x000B  # an odd group
-_TRAILING_PADDING = Tag(0xFFFC, 0xFFFC)
 
 
 def plant(file: bytes, patient: str = "", study: str = "", series: str = "", instance: str = "") -> bytes:
@@ -60,14 +60,23 @@ def plant(file: bytes, patient: str = "", study: str = "", series: str = "", ins
         block.add_new(1, "LO", word("private element"))
         block.add_new(2, "OB", word("private bytes").encode() + b"\0")
         block.add_new(3, "UN", word("private unknown").encode() + b"\0")
-        dcm.add(DataElement(_TRAILING_PADDING, "OB", word("trailing padding").encode() + b"\0"))
         dcm.preamble = word("preamble").encode().ljust(128, b"\0")
         dcm.file_meta.SourceApplicationEntityTitle = word("source title")
-        dcm.file_meta.PrivateInformationCreatorUID = uid("private information creator")
+        dcm.file_meta.PrivateInformationCreatorUID = UID(uid("private information creator"))
         dcm.file_meta.PrivateInformation = word("private information").encode() + b"\0"
-        dcm.file_meta.MediaStorageSOPInstanceUID = str(dcm.SOPInstanceUID)
+        dcm.file_meta.MediaStorageSOPInstanceUID = UID(str(dcm.SOPInstanceUID))
         buffer = BytesIO()
         dcm.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def plant_behind(file: bytes) -> bytes:
+    """Add what lies behind the pixels: padding (PS3.10 7.2), and bytes that belong to nothing."""
+    with leniently():
+        dcm = dcmread(BytesIO(file))
+        dcm.add(DataElement(Tag(0xFFFC, 0xFFFC), "OB", word("trailing padding").encode() + b"\0"))
+        buffer = BytesIO()
+        dcm.save_as(buffer)
     return buffer.getvalue() + word("behind the end").encode()
 
 

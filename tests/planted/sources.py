@@ -8,7 +8,7 @@ import pandas as pd
 from bad_files.neighbours import neighbours
 from bad_files.sound import PICTURES, xray
 
-from planted.dicom import broken, plant
+from planted.dicom import broken, plant, plant_behind
 from planted.pictures import plant_jpeg, plant_png
 from planted.words import BIRTH_DATE, CYRILLIC, DIGITS, LETTERS, number, uid, word
 from secondread.imaging.dicom.read import read_header
@@ -83,7 +83,8 @@ def _planted(name: str, data: bytes, place: int) -> bytes:
     if name.endswith(".jpg"):
         return plant_jpeg(data)
     patient, study = f"{word('PatientID')}{place}", uid("StudyInstanceUID") + str(place)
-    return plant(data, patient, study, uid("SeriesInstanceUID") + str(place), uid("SOPInstanceUID") + str(place))
+    planted = plant(data, patient, study, uid("SeriesInstanceUID") + str(place), uid("SOPInstanceUID") + str(place))
+    return plant_behind(planted) if place % 8 == 0 else planted
 
 
 def _row(path: str, place: int) -> dict[str, str]:

@@ -45,10 +45,9 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "HTML": lambda text: text.encode("ascii", "xmlcharrefreplace"),
     "hexadecimal": lambda text: text.encode().hex().encode(),
     "hexadecimal in capitals": lambda text: text.encode().hex().upper().encode(),
-    **{
-        f"base64 behind {shift}": lambda text, s=shift: base64.b64encode(NOISE[:s] + text.encode())
-        for shift in range(3)
-    },
+    "base64": lambda text: base64.b64encode(text.encode()),
+    "base64 behind one byte": lambda text: base64.b64encode(NOISE[:1] + text.encode()),
+    "base64 behind two bytes": lambda text: base64.b64encode(NOISE[:2] + text.encode()),
     "base64 of UTF-16": lambda text: base64.b64encode(b"." + text.encode("utf-16-le")),
     "base64 in lines": lambda text: base64.encodebytes(NOISE[:120] + text.encode()),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(NOISE[:7] + text.encode()),
