@@ -1,11 +1,12 @@
 """What serving costs: a model behind `mlflow models serve` beside the same network in a bare loop.
 
-    python benchmarks/serving.py [--part answers|gateway] [--model URI] [--images FOLDER]
+    python benchmarks/serving.py [--part answers|explained|gateway] [--model URI] [--images FOLDER]
 
 `answers`: one image, a batch, the first answer after a start, and memory, each with its peer; then where the time goes
-within this process. `gateway`: what overload does, see `benchmarks/gateway.py`. Without --model an untrained
-compact_resnet of each task is served by this checkout's code (by the gateway: of pneumonia); its scope is learned from
-the phantoms that it is asked about. A logged model is served by the code that it was logged with, and may be asked
+within this process. `explained`: the same answers with a heat map beside those without. `gateway`: what overload does,
+see `benchmarks/gateway.py`. Without --model an untrained compact_resnet of each task is served by this checkout's code
+(by the gateway: of pneumonia); its scope is learned from the phantoms that it is asked about, and Grad-CAM draws its
+heat maps. A logged model is served by the code that it was logged with, and may be asked
 about the JPEG, PNG and DICOM files of a folder. Sides are run in turns.
 """
 
@@ -38,6 +39,7 @@ from secondread.bundle import BundleDescription, ModelBundle, load_bundle, load_
 from secondread.config import load_config
 from secondread.data.phantom.write import phantom_image
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.explanation import Explanation
 from secondread.evaluation.operating_points import BALANCED, HALF, OperatingPoint
 from secondread.evaluation.scope import learn_scope
 from secondread.execution import core_count
@@ -58,6 +60,7 @@ SINGLES = 100  # requests of one image a turn
 BATCHES = 4  # requests of a batch a turn
 MEGABYTE = 1 << 20
 ABOVE_BARE_MS, SHARE_OF_COMPILED, LATER_S, ABOVE_IMPORTS_MB = 6, 0.95, 3, 300
+TIMES_OF_EXPLAINED = 2
 PACKAGE = Path(secondread.__file__).parent
 IMPORTS = """
 import mlflow.pyfunc
@@ -126,9 +129,11 @@ def main(part: str | None, uri: str | None, files: Path | None) -> None:
             subjects = [
                 Subject(model, chosen(files) if files else phantoms(load_description(bundle_folder(model)).task))
             ]
-        for subject in subjects if part != "gateway" else ():
+        for subject in subjects if part in (None, "answers") else ():
             compare_answers(subject, folder)
-        if part != "answers":
+        for subject in subjects if part in (None, "explained") else ():
+            compare_explained(subject, folder)
+        if part in (None, "gateway"):
             compare_overload(subjects[0].model, folder)
 
 
@@ -143,6 +148,35 @@ def compare_answers(subject: Subject, folder: Path) -> None:
         compare_memory(server)
     compare_starts(subject, folder)
     print_stages(subject)
+
+
+def compare_explained(subject: Subject, folder: Path) -> None:
+    """Print what a heat map costs: over HTTP and in this process, of one image and of a batch; the first; memory."""
+    about = subject.bundle.description
+    print(f"\n{about.model} of {about.task}, {about.preprocess.size} px, explained by {about.explanation.method}")
+    served = mlflow.pyfunc.load_model(str(subject.model))
+    with mlflow_serve(subject.model, folder) as server:
+        connection = server.connect()
+        post(connection, request(subject.images[:1]))
+        start = time.perf_counter()
+        size = post(connection, request(subject.images[:1], explain=True))
+        print(f"first heat map after a start, ms: {1000 * (time.perf_counter() - start):.0f}; {size / 1000:.0f} kB")
+        sides: dict[str, Callable[[Sequence[bytes], bool], object]] = {
+            "mlflow models serve": lambda images, explain: post(server.connect(), request(images, explain=explain)),
+            "in this process": lambda images, explain: served.predict(table(images), params={"explain": explain}),
+        }
+        for name, answered in sides.items():
+            for count, times in ((1, SINGLES), (BATCH, BATCHES)):
+                plain, explained = [], []
+                for turn in range(TURNS):
+                    images = subject.images[turn : turn + count] if count == 1 else subject.images
+                    plain.append(typical_ms(partial(answered, images, False), times))
+                    explained.append(typical_ms(partial(answered, images, True), times))
+                print(f"{name}, {count} at once, ms, median of {times} in each of {TURNS} turns")
+                report("answers", plain, ".1f")
+                report("answers with heat maps", explained, ".1f")
+                report("times as long", ratios(explained, plain), ".2f", f"at most {TIMES_OF_EXPLAINED}")
+        compare_memory(server)
 
 
 def compare_one_image(subject: Subject, server: MlflowServe) -> None:
@@ -249,18 +283,25 @@ def first_answer_s(model: Path, body: bytes, folder: Path) -> float:
         return time.perf_counter() - began
 
 
-def request(images: Sequence[bytes]) -> bytes:
+def request(images: Sequence[bytes], **params: object) -> bytes:
     """What a client sends."""
-    return json.dumps({"dataframe_records": [{"image": base64.b64encode(image).decode()} for image in images]}).encode()
+    records = [{"image": base64.b64encode(image).decode()} for image in images]
+    return json.dumps({"dataframe_records": records, "params": params}).encode()
 
 
-def post(connection: http.client.HTTPConnection, body: bytes) -> None:
-    """Send a request and wait for the whole answer; the connection stays open."""
+def table(images: Sequence[bytes]) -> pd.DataFrame:
+    """The same as MLflow makes it of a request."""
+    return pd.DataFrame({"image": [base64.b64encode(image).decode() for image in images]})
+
+
+def post(connection: http.client.HTTPConnection, body: bytes) -> int:
+    """Send a request and wait for the whole answer, of so many bytes; the connection stays open."""
     connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
     reply = connection.getresponse()
     said = reply.read()
     if reply.status != 200:
         raise SystemExit(f"the server answered {reply.status}: {said[:500]!r}")
+    return len(said)
 
 
 def typical_ms(work: Callable[[], object], times: int) -> float:
@@ -295,6 +336,7 @@ def untrained(task: str, folder: Path) -> Subject:
         store_digest="",
         git_commit="",
         figures={},
+        explanation=Explanation(method="grad_cam", reason="to be timed"),
         intended_use=about.intended_use,
     )
     network = build_model(config.model, (form.size, form.size, form.channels), len(about.labels))
@@ -367,7 +409,7 @@ def report(name: str, values: Sequence[float], form: str, goal: str = "") -> Non
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=["answers", "gateway"])
+    parser.add_argument("--part", choices=["answers", "explained", "gateway"])
     parser.add_argument("--model", metavar="URI")
     parser.add_argument("--images", type=Path, metavar="FOLDER")
     given = parser.parse_args()

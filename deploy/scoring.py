@@ -18,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _TABLES = ("dataframe_records", "dataframe_split", "inputs", "instances")
-_PARAMS = {"operating_point": str, "explain": bool}
+_PARAMS = {"operating_point": str, "explain": bool, "label": str}
 _DRAIN_S = 30
 
 

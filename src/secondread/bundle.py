@@ -94,6 +94,16 @@ class BundleDescription(BaseModel):
         """Names of the operating points that a request may choose."""
         return tuple(dict.fromkeys(point.name for point in self.operating_points))
 
+    def place_of(self, label: str) -> int:
+        """Where a label's answer is among the network's outputs.
+
+        Raises:
+            BundleError: the model does not answer it.
+        """
+        if label not in self.labels:
+            raise BundleError(f"label={label}: this model answers {', '.join(self.labels)}")
+        return self.labels.index(label)
+
     def points(self, name: str) -> dict[str, OperatingPoint]:
         """The operating point of that name, by label.
 
@@ -128,7 +138,8 @@ class ModelBundle:
     background: UInt8Image | None = None
 
     @cached_property
-    def _learner(self) -> keras.Model:
+    def learner(self) -> keras.Model:
+        """The network up to its logits."""
         return learner(self.network)
 
     def holds(self, pixels: npt.NDArray[np.uint8]) -> bool:
@@ -146,8 +157,12 @@ class ModelBundle:
         Returns:
             shape (n, labels).
         """
+        return self.calibrated(self.learner.predict_on_batch(pixels))
+
+    def calibrated(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Give the calibrated probability of each answered label, shape (n, labels), from what `learner` gives."""
         labels = self.description.labels
-        given = probabilities(self._learner.predict_on_batch(pixels), len(labels))
+        given = probabilities(outputs, len(labels))
         calibration = self.description.calibration
         return np.column_stack([calibration[label].apply(given[:, place]) for place, label in enumerate(labels)])
 

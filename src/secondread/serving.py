@@ -4,6 +4,7 @@ import base64
 import binascii
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from secondread.bundle import ModelBundle, load_bundle
-from secondread.errors import BundleError, ImageRejected, OutOfScope
+from secondread.errors import BundleError, ExplanationError, ImageRejected, OutOfScope
+from secondread.evaluation.operating_points import OperatingPoint
 from secondread.execution import map_ahead
+from secondread.explanation.heat_maps import Allowance, Answered, HeatMaps
 from secondread.imaging.decoder_pool import DecoderLost, DecoderPool, Patience
 from secondread.imaging.picture import UInt8Image
+from secondread.tasks import load_task
 
 _MICRO_BATCH = 16  # keeps memory flat however many images a request holds
 Answer = dict[str, Any]
@@ -31,6 +35,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
     def load_context(self, context: Any) -> None:
         """Load the bundle, start its decoders and answer twice, so that no request waits for compilation."""
         self._bundle: ModelBundle = load_bundle(Path(context.artifacts["bundle"]))
+        self._heat_maps = HeatMaps(self._bundle)
         preprocess = self._bundle.description.preprocess
         self._decoders = DecoderPool(preprocess)
         self._decoders.start()
@@ -42,50 +47,75 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
 
         Args:
             model_input: a column `image`: the file's bytes, or their base64 text.
-            params: `operating_point`, by default `balanced`; `explain`.
+            params: `operating_point`, by default `balanced`; `explain`, whether to draw heat maps; `label`, which one
+                they explain, by default the task's primary.
         Returns:
             a dict an image: `status` (`ok`, `rejected`, `out_of_scope`), `reason`, `probability_<label>`,
             `positive_<label>`, `heatmap`; None where there is nothing to say.
         Raises:
-            BundleError: the model has no such operating point.
+            BundleError: the model has no such operating point, or does not answer the label.
         """
-        points = self._points((params or {}).get("operating_point", "balanced"))
+        asked = self._asked(params or {})
         images = list(model_input["image"])
         parts = [images[start : start + _MICRO_BATCH] for start in range(0, len(images), _MICRO_BATCH)]
         answers: list[Answer] = []
         # The network leaves a core half idle: the next files are decoded meanwhile.
-        for found in map_ahead(partial(self._found, Patience()), parts):
-            answers += self._answer(found, points)
+        for found in map_ahead(partial(self._found, asked), parts):
+            answers += self._answer(found, asked)
         return answers
 
-    def _points(self, name: str) -> dict[str, Any]:
+    def _asked(self, params: dict[str, Any]) -> "_Asked":
+        about = self._bundle.description
         try:
-            return self._bundle.description.points(name)
+            points = about.points(params.get("operating_point", "balanced"))
+            label = about.place_of(params.get("label") or load_task(about.task).primary)
         except BundleError as unknown:
             raise _BadRequest(str(unknown)) from None
+        return _Asked(points, label if params.get("explain") else None, Patience(), Allowance())
 
-    def _found(self, patience: Patience, images: Sequence[object]) -> list[UInt8Image | ImageRejected]:
+    def _found(self, asked: "_Asked", images: Sequence[object]) -> list["_Found | ImageRejected"]:
         """Each file's model input, or why it gets no probability."""
-        return [self._pixels(image, patience) for image in images]
+        return [self._read(image, asked) for image in images]
 
-    def _pixels(self, image: object, patience: Patience) -> UInt8Image | ImageRejected:
+    def _read(self, image: object, asked: "_Asked") -> "_Found | ImageRejected":
         try:
-            pixels = self._decoders.pixels(_file_bytes(image), patience)
+            file = _file_bytes(image)
+            pixels = self._decoders.pixels(file, asked.patience)
         except ImageRejected as rejected:
             return rejected
         except DecoderLost:
             return ImageRejected("busy", "no decoder could be started; send this one again")
         if self._bundle.holds(pixels):
-            return pixels
+            return _Found(pixels, b"" if asked.label is None else file)
         return OutOfScope("appearance", "the picture does not look like those that the model learned from")
 
-    def _answer(self, found: Sequence[UInt8Image | ImageRejected], points: dict[str, Any]) -> list[Answer]:
-        pixels = [each for each in found if not isinstance(each, ImageRejected)]
-        scores = iter(self._bundle.answer(self._bundle.description.preprocess.stack(pixels)) if pixels else ())
-        return [
-            self._put_aside(each) if isinstance(each, ImageRejected) else self._scored(next(scores), points)
-            for each in found
-        ]
+    def _answer(self, found: Sequence["_Found | ImageRejected"], asked: "_Asked") -> list[Answer]:
+        usable = [each for each in found if isinstance(each, _Found)]
+        given = iter(self._given(usable, asked) if usable else ())
+        return [next(given) if isinstance(each, _Found) else self._put_aside(each) for each in found]
+
+    def _given(self, found: Sequence["_Found"], asked: "_Asked") -> list[Answer]:
+        """Answers to images that the network sees together."""
+        pixels = self._bundle.description.preprocess.stack([each.pixels for each in found])
+        if asked.label is None:
+            return [self._scored(scores, asked.points) for scores in self._bundle.answer(pixels)]
+        answers = []
+        for each, scores, features in zip(found, *self._heat_maps.answer(pixels), strict=True):
+            answer = self._scored(scores, asked.points)
+            if answer["status"] == "ok":
+                display = partial(self._decoders.display, each.file, asked.patience)
+                answered = Answered(each.pixels, display, scores[asked.label], features)
+                answer |= self._heat_map(answered, asked.label, asked.allowance)
+            answers.append(answer)
+        return answers
+
+    def _heat_map(self, answered: Answered, label: int, allowance: Allowance) -> Answer:
+        """What an answer says of its heat map: the picture, or why there is none."""
+        try:
+            picture = self._heat_maps.draw(answered, label, allowance)
+        except ExplanationError as why:
+            return {"reason": f"no heat map: {why}"}
+        return {"heatmap": base64.b64encode(picture).decode()}
 
     def _put_aside(self, rejected: ImageRejected) -> Answer:
         status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
@@ -105,6 +135,34 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         answer: Answer = {f"probability_{label}": probability.get(label) for label in labels}
         answer |= {f"positive_{label}": positive.get(label) for label in labels}
         return answer | {"heatmap": None}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a request's parameters ask for, and what its files may take.
+
+    Args:
+        points: by label, where a probability becomes a decision.
+        label: place of the answered label whose heat map is drawn; None where none is.
+    """
+
+    points: dict[str, OperatingPoint]
+    label: int | None
+    patience: Patience
+    allowance: Allowance
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An image that gets a probability.
+
+    Args:
+        pixels: model input, shape (size, size, channels).
+        file: its bytes, where its heat map is drawn.
+    """
+
+    pixels: UInt8Image
+    file: bytes
 
 
 class _BadRequest(BundleError, MlflowException):  # type: ignore[misc]  # mlflow's types are not followed
@@ -133,6 +191,7 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
     params = [
         ParamSpec("operating_point", DataType.string, "balanced"),
         ParamSpec("explain", DataType.boolean, False),
+        ParamSpec("label", DataType.string, ""),
     ]
     # Not binary: MLflow decodes that in two of its four request formats, and refuses a whole request for one bad text.
     return ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(answers), ParamSchema(params))

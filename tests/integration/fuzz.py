@@ -30,7 +30,9 @@ JSON = st.recursive(
 GOOD = base64.b64encode(picture(32)).decode()
 FILES = st.sampled_from([GOOD, GOOD[:-3], GOOD + "=", f"{GOOD}\n", MARK, "", "QUJD"])
 ROWS = st.lists(FILES | JSON, max_size=3)
-PARAMS = st.dictionaries(st.sampled_from(["operating_point", "explain", MARK]), JSON | st.just("balanced"), max_size=2)
+PARAMS = st.dictionaries(
+    st.sampled_from(["operating_point", "explain", "label", MARK]), JSON | st.just("balanced"), max_size=2
+)
 COLUMNS = st.just(["image"]) | st.lists(TEXTS, max_size=2)
 
 

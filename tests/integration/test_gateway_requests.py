@@ -218,6 +218,7 @@ def test_an_error_is_short_and_repeats_nothing(client: Client, broken: bytes) ->
         (b'{"a": 1}', "not_a_table"),
         (b'{"dataframe_records": [{"patient": "a"}]}', "not_a_table"),
         (b'{"dataframe_records": [{"image": "a"}], "params": {"operating_point": "bold"}}', "bad_params"),
+        (b'{"dataframe_records": [{"image": "a"}], "params": {"explain": true, "label": "bold"}}', "bad_params"),
     ],
 )
 def test_an_error_says_what_is_wrong(client: Client, broken: bytes, error: str) -> None:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+import time
 from pathlib import Path
 from struct import pack
 from types import SimpleNamespace
@@ -19,9 +21,12 @@ from tiny_bundle import description, first_answer, network, picture
 from secondread.bundle import ModelBundle, save_bundle
 from secondread.config import Window
 from secondread.data.phantom.write import phantom_image
-from secondread.errors import BundleError
+from secondread.errors import BundleError, ImageRejected
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.explanation import UNCHECKED, Explanation
 from secondread.evaluation.scope import learn_scope
+from secondread.explanation.heat_maps import Allowance
+from secondread.explanation.integrated_gradients import IntegratedGradients
 from secondread.imaging.appearance import appearance
 from secondread.imaging.decoder_pool import DecoderPool
 from secondread.imaging.dicom.write import write_xray
@@ -166,7 +171,7 @@ def test_the_signature_names_what_goes_in_and_what_comes_out() -> None:
     columns = [f"{what}_{label}" for what in ("probability", "positive") for label in LABELS]
     assert said.outputs.input_names() == ["status", "reason", *columns, "heatmap"]
     defaults = {param.name: param.default for param in said.params.params}
-    assert defaults == {"operating_point": "balanced", "explain": False}
+    assert defaults == {"operating_point": "balanced", "explain": False, "label": ""}
 
 
 def test_a_served_answer_is_calibrated_and_decided_on_its_calibrated_scale(tmp_path: Any) -> None:
@@ -184,8 +189,8 @@ def test_a_served_answer_is_calibrated_and_decided_on_its_calibrated_scale(tmp_p
     assert first["probability_subdural"] == pytest.approx(0.5)
 
 
-def served(folder: Path, network: keras.Model, **parts: Any) -> ServedModel:
-    save_bundle(folder / "bundle", description(), network, **parts)
+def served(folder: Path, network: keras.Model, explanation: Explanation = UNCHECKED, **parts: Any) -> ServedModel:
+    save_bundle(folder / "bundle", description().model_copy(update={"explanation": explanation}), network, **parts)
     model = ServedModel()
     model.load_context(SimpleNamespace(artifacts={"bundle": str(folder / "bundle")}))
     return model
@@ -264,14 +269,148 @@ def test_a_machine_that_starts_no_decoder_leaves_neighbours_answered(
     assert answers[1]["reason"] == "no decoder could be started; send this one again"
 
 
-def test_memory_stays_flat_however_many_requests(model: ServedModel) -> None:
-    images = [picture(4 + 4 * (number % 15)) for number in range(64)]
+@pytest.mark.parametrize("explain", [False, True])
+def test_memory_stays_flat_however_many_requests(explaining: ServedModel, explain: bool) -> None:
+    images = [picture(4 + 4 * (number % 15)) for number in range(4 if explain else 64)]
 
     def after(requests: int) -> int:
         for _ in range(requests):
-            ask(model, *images)
+            ask(explaining, *images, explain=explain)
         held: int = psutil.Process().memory_info().rss
         return held
 
     first = after(10)
     assert after(90) - first < 20e6  # 64 more images in each of 90 requests would be 24 MB as files alone
+
+
+# --- heat maps
+
+
+@pytest.fixture(scope="module")
+def explaining(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """A model whose integrated gradients passed their checks."""
+    passed = Explanation(method="integrated_gradients", reason="it passed every check")
+    return served(tmp_path_factory.mktemp("explaining"), network(), passed)
+
+
+def drawn(answer: dict[str, Any]) -> Any:
+    """An answer's heat map, shape (height, width, 3), BGR."""
+    return cv2.imdecode(np.frombuffer(base64.b64decode(answer["heatmap"]), np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_a_heat_map_comes_with_the_same_answer_and_is_of_its_image(explaining: ServedModel) -> None:
+    images = (picture(48), b"no image", picture(16))
+    plain, explained = ask(explaining, *images), ask(explaining, *images, explain=True)
+    first, rejected, last = (answer.pop("heatmap") for answer in explained)
+    assert [answer.pop("heatmap") for answer in plain] == [None, rejected, None] == [None] * 3
+    assert explained == plain
+    assert first != last
+    height, width, _ = drawn({"heatmap": first}).shape
+    assert height >= 64
+    assert width >= 64
+
+
+def test_what_speaks_for_one_label_is_red_and_against_the_other_blue(explaining: ServedModel) -> None:
+    """White rows raise the first label's logit, 4 w - 2, and lower the second's."""
+    blue, red = 0, 2
+    for label, stronger, weaker in (("any", red, blue), ("subdural", blue, red)):
+        [answer] = ask(explaining, picture(32), explain=True, label=label)
+        white = drawn(answer)[71:95, 164:220].astype(int)  # 67 rows of words, 160 columns of margin
+        assert (white[..., stronger] > white[..., weaker]).all()
+    assert ask(explaining, picture(32), explain=True) == ask(explaining, picture(32), explain=True, label="any")
+
+
+def test_a_label_that_the_model_does_not_answer_is_a_bad_request(explaining: ServedModel) -> None:
+    with pytest.raises(BundleError, match="label=epidural: this model answers any, subdural") as caught:
+        ask(explaining, picture(16), explain=True, label="epidural")
+    assert isinstance(caught.value, MlflowException)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_a_model_whose_methods_were_not_checked_or_did_not_pass_says_so_beside_its_probability(
+    model: ServedModel, tmp_path: Path
+) -> None:
+    failing = served(tmp_path, network(), Explanation(method=None, reason="no method passed: occlusion did not change"))
+    for asked, reason in (
+        (model, "no heat map: no method was checked when this model was logged"),
+        (failing, "no heat map: no method passed: occlusion did not change"),
+    ):
+        [answer] = ask(asked, picture(48), explain=True)
+        assert (answer["status"], answer["heatmap"], answer["reason"]) == ("ok", None, reason)
+        assert answer["probability_any"] == pytest.approx(first_answer(48), abs=1e-6)
+
+
+def test_out_of_scope_and_numberless_answers_have_no_heat_map_and_keep_their_reason(
+    explaining: ServedModel, tmp_path: Path
+) -> None:
+    blank = bytes(cv2.imencode(".png", np.full((64, 64), 7, np.uint8))[1])
+    [answer] = ask(explaining, blank, explain=True)
+    assert (answer["status"], answer["heatmap"]) == ("out_of_scope", None)
+    assert answer["reason"] == "the picture is blank: every pixel has the same value"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("SECRET"), KeyError("layer")])
+def test_an_explanation_that_fails_leaves_the_probabilities(
+    explaining: ServedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(IntegratedGradients, "explain", fail)
+    [answer] = ask(explaining, picture(48), explain=True)
+    assert (answer["status"], answer["heatmap"]) == ("ok", None)
+    assert answer["reason"] == f"no heat map: drawing it failed ({type(error).__name__})"
+    assert answer["probability_any"] == pytest.approx(first_answer(48), abs=1e-6)
+
+
+def test_a_method_that_does_not_fit_the_network_says_which_does(tmp_path: Path) -> None:
+    model = served(tmp_path, network(), Explanation(method="grad_cam", reason="of another network"))
+    [answer] = ask(model, picture(48), explain=True)
+    assert answer["status"] == "ok"
+    assert "no convolution to look into; use integrated_gradients" in answer["reason"]
+
+
+def test_explanations_that_take_too_long_leave_the_probabilities(
+    explaining: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, explain = threading.Event(), IntegratedGradients.explain
+
+    def slowly(*given: Any) -> Any:
+        ends.wait(30)
+        return explain(*given)
+
+    monkeypatch.setattr(IntegratedGradients, "explain", slowly)
+    monkeypatch.setattr("secondread.serving.Allowance", lambda: Allowance(seconds=0.3))
+    began = time.monotonic()
+    answers = ask(explaining, *[picture(4 * rows) for rows in range(1, 16)], explain=True)
+    assert time.monotonic() - began < 5
+    assert {answer["reason"] for answer in answers} == {
+        "no heat map: those of a request may take 10 seconds; send fewer images at a time"
+    }
+    shares = [answer["probability_any"] for answer in answers]
+    assert shares == pytest.approx([first_answer(4 * rows) for rows in range(1, 16)], abs=1e-6)
+    monkeypatch.undo()
+    ends.set()
+    [after] = ask(explaining, picture(48), explain=True)
+    assert after["heatmap"]
+
+
+def test_pictures_beyond_a_requests_bytes_are_left_out(
+    explaining: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secondread.serving.Allowance", lambda: Allowance(bytes=1))
+    first, second = ask(explaining, picture(48), picture(16), explain=True)
+    assert first["heatmap"]
+    assert second["reason"] == "no heat map: those of a request may have 32 MB; send fewer images at a time"
+    assert second["probability_any"] == pytest.approx(first_answer(16), abs=1e-6)
+
+
+def test_a_picture_that_cannot_be_had_leaves_the_probability(
+    explaining: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rejects(*_: object) -> None:
+        raise ImageRejected("timeout", "the file was not decoded within 5 seconds")
+
+    monkeypatch.setattr(DecoderPool, "display", rejects)
+    [answer] = ask(explaining, picture(48), explain=True)
+    assert (answer["status"], answer["reason"]) == ("ok", "no heat map: the file was not decoded within 5 seconds")

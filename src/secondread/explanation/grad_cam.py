@@ -30,29 +30,48 @@ class GradCam(Method):
 
     def fits(self, model: keras.Model) -> str | None:
         """Refuse a network without convolutions."""
-        if _last_map(model) is None:
+        if last_map(model) is None:
             return "the network has no convolution to look into; use integrated_gradients, which fits every network"
         return None
 
+    def explain_features(self, network: keras.Model, features: Maps, label: int) -> Maps:
+        """Draw maps as `explain` does, from what the last convolution gave for the images.
+
+        It takes a part of the time, where a prediction has given the features by the way.
+
+        Args:
+            features: values of `last_map`, shape (n, rows, columns, channels).
+        """
+        height, width = network.input.shape[1:3]
+        coarse = _coarse(features, _head(network, label)(features))
+        return np.array([_enlarged(each, height, width) for each in coarse]).reshape(-1, height, width)
+
     def _maps(self, network: keras.Model, images: UInt8Image, label: int, background: UInt8Image | None) -> Maps:
-        found = _compiled(network, label)
-        parts = [_coarse(*found(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
-        height, width = images.shape[1:3]
-        return np.array([_enlarged(each, height, width) for part in parts for each in part]).reshape(-1, height, width)
+        model = _trunk(network)
+        parts = [
+            self.explain_features(network, model.predict_on_batch(images[start : start + _BATCH]), label)
+            for start in range(0, len(images), _BATCH)
+        ]
+        return np.concatenate([np.zeros((0, *images.shape[1:3]), np.float32), *parts])
 
 
-@lru_cache(12)
-def _compiled(network: keras.Model, label: int) -> Slopes:
-    model, last = target(network, label), _last_map(network)
-    assert last is not None
-    return slopes(keras.Model(last, model.output), keras.Model(model.input, last))
-
-
-def _last_map(model: keras.Model) -> keras.KerasTensor | None:
+def last_map(model: keras.Model) -> keras.KerasTensor | None:
     """The last convolution's output, after whatever follows at the same size: normalisation, activation, a sum."""
     maps = [layer.output for layer in model.layers if _is_map(layer)]
     convolved = [layer.output.shape for layer in model.layers if isinstance(layer, _CONVOLUTIONS)]
     return [each for each in maps if each.shape[1:3] == convolved[-1][1:3]][-1] if convolved else None
+
+
+@lru_cache(12)
+def _trunk(network: keras.Model) -> keras.Model:
+    """From images to the last map."""
+    return keras.Model(network.input, last_map(network))
+
+
+@lru_cache(12)
+def _head(network: keras.Model, label: int) -> Slopes:
+    """How the label's logit changes with the last map."""
+    return slopes(keras.Model(last_map(network), target(network, label).output))
 
 
 def _is_map(layer: layers.Layer) -> bool:

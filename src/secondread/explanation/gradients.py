@@ -11,18 +11,16 @@ import tensorflow as tf
 from secondread.errors import ExplanationError
 
 Float32: TypeAlias = npt.NDArray[np.float32]
-Slopes: TypeAlias = Callable[[npt.NDArray[np.generic]], tuple[Float32, Float32]]
+Slopes: TypeAlias = Callable[[npt.NDArray[np.generic]], Float32]
 
 
-def slopes(after: keras.Model, before: keras.Model | None = None) -> Slopes:
-    """Compile, once for all numbers of images, how a network's answer changes with what lies inside it.
+def slopes(model: keras.Model) -> Slopes:
+    """Compile, once for all numbers of inputs, how a model's answer changes with what it is given.
 
     Args:
-        after: from what lies inside to one number an image.
-        before: from images to what lies inside; None is the image itself.
+        model: from images, or what lies inside a network, (n, height, width, channels), to one number each.
     Returns:
-        a function of images, (n, height, width, channels), to what lies inside, and the gradient of the image's number
-        by it, of the same shape.
+        a function of inputs to the gradient of each one's number by it, of the inputs' shape.
     Raises:
         ExplanationError: Keras runs on a backend whose gradients are not written here.
     """
@@ -31,18 +29,12 @@ def slopes(after: keras.Model, before: keras.Model | None = None) -> Slopes:
             f"KERAS_BACKEND={keras.backend.backend()}: gradients are written for tensorflow; use occlusion or "
             "partition_shap, which need none"
         )
-    shape = (before or after).input.shape
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *shape[1:]), tf.float32)])  # type: ignore[untyped-decorator]  # TensorFlow's types are not followed
-    def compiled(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        inside = images if before is None else before(images, training=False)
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)])  # type: ignore[untyped-decorator]  # TensorFlow's types are not followed
+    def compiled(inputs: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inside)
-            numbers = after(inside, training=False)
-        return inside, tape.gradient(numbers, inside)
+            tape.watch(inputs)
+            numbers = model(inputs, training=False)
+        return tape.gradient(numbers, inputs)
 
-    def found(images: npt.NDArray[np.generic]) -> tuple[Float32, Float32]:
-        inside, gradient = compiled(tf.constant(images, tf.float32))
-        return np.asarray(inside, np.float32), np.asarray(gradient, np.float32)
-
-    return found
+    return lambda inputs: np.asarray(compiled(tf.constant(inputs, tf.float32)), np.float32)

@@ -39,6 +39,6 @@ def _map(found: Slopes, difference: Maps, nothing: Maps) -> Maps:
     total = np.zeros(nothing.shape, np.float64)
     for start in range(0, _STEPS, _BATCH):
         way = nothing + shares[start : start + _BATCH, None, None, None] * difference
-        total += found(way)[1].sum(axis=0)
+        total += found(way).sum(axis=0)
     mean: Maps = (difference * total / _STEPS).sum(axis=-1)
     return mean

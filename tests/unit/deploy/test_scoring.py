@@ -80,6 +80,7 @@ def test_nothing_else_is_reachable() -> None:
         (500, "application/json", b'{"dataframe_split": {"columns": ["image"], "data": [5]}}', (400, "not_a_table")),
         (400, "application/json", json.dumps(GOOD).encode(), (400, "bad_params")),
         (500, "application/json", json.dumps(GOOD | {"params": {"explain": 5}}).encode(), (400, "bad_params")),
+        (500, "application/json", json.dumps(GOOD | {"params": {"label": 5}}).encode(), (400, "bad_params")),
         (500, "application/json", json.dumps(GOOD).encode(), (500, "failed")),
         (500, "application/json", b'{"inputs": {"image": ["a"]}}', (500, "failed")),
         (500, "application/json", b'{"dataframe_split": {"columns": ["image"], "data": [["a"]]}}', (500, "failed")),
