@@ -15,6 +15,7 @@ from secondread.execution import die_with_parent
 from secondread.tasks import task_names
 
 _TASK_DEFAULT = "pneumonia"
+_METHODS = ("grad_cam", "integrated_gradients", "occlusion", "gradient_shap", "partition_shap")
 _DEFAULTS = {"data": DataSettings().path, "model": ModelSettings().name}
 
 
@@ -113,6 +114,20 @@ def _parser() -> argparse.ArgumentParser:
         help="write a DICOM Structured Report of each study to OUT/sr too, for the archive that the images came from: "
         "it names the patient as they do (default: false)",
     )
+    explain = _add(verbs, "explain", _explain, "draw what speaks for and against each label on some images")
+    _add_task(explain)
+    _add_model_uri(explain)
+    explain.add_argument(
+        "--data", default="phantom", help="an image file, a folder of any layout, or a store (default: synthetic ones)"
+    )
+    explain.add_argument(
+        "--method", default="checked", help=f"{', '.join(_METHODS)} (default: the one that passed the model's checks)"
+    )
+    explain.add_argument("--label", default="all", help="a label that the model answers (default: all of them)")
+    explain.add_argument("--images", default=12, type=_count, help="how many, at most (default: 12)")
+    explain.add_argument(
+        "--out", default="explanations", type=Path, help="folder to write pictures to (default: explanations)"
+    )
     predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
     _add_task(predict)
     _add_model_uri(predict)
@@ -198,6 +213,20 @@ def _score(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     from secondread.steps.score import score
 
     score(known.task, model_uri(known), known.source, known.out, known.operating_point, known.sr == "true")
+
+
+def _explain(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.explain import explain
+
+    method = None if known.method == "checked" else known.method
+    label = None if known.label == "all" else known.label
+    explain(known.task, model_uri(known), known.data, method, label, known.images, known.out)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1. Received: {text}")
+    return int(text)
 
 
 def _predict(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:

@@ -256,7 +256,7 @@ def test_a_job_may_be_killed_at_any_moment(place: Workplace, kill_at: int) -> No
 def test_two_processes_cannot_write_to_one_folder(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(place.source, 2)
     with alone(place.folder / "out"):
-        assert "another process is writing scores to it; wait for it" in refusal(place, capsys)
+        assert "another process is writing to it; wait for it" in refusal(place, capsys)
 
 
 def test_memory_stays_flat_over_thousands_of_files(place: Workplace) -> None:

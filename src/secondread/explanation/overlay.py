@@ -34,17 +34,20 @@ class Heading(NamedTuple):
         probability: as it is answered.
         method: that drew the map.
         note: what to bear in mind, a line; "" for nothing.
+        truth: of the label, in a word; "" unknown.
     """
 
     label: str
     probability: float
     method: str
     note: str = ""
+    truth: str = ""
 
     @property
     def lines(self) -> tuple[str, str, str]:
         """Three lines, so that panels beside each other are equally tall."""
-        return f"{self.label.replace('_', ' ')} {self.probability:.3f}", f"by {self.method}", self.note
+        truth = f" (truth: {self.truth})" if self.truth else ""
+        return f"{self.label.replace('_', ' ')} {self.probability:.3f}{truth}", f"by {self.method}", self.note
 
 
 def overlay(shown: UInt8Image, found: FloatImage, preprocess: Preprocess, heading: Heading) -> UInt8Image:
@@ -64,17 +67,17 @@ def overlay(shown: UInt8Image, found: FloatImage, preprocess: Preprocess, headin
 
 
 def sheet(
-    shown: UInt8Image, explained: Sequence[tuple[FloatImage, Heading]], preprocess: Preprocess, title: str
+    shown: UInt8Image, explained: Sequence[tuple[FloatImage, Heading]], preprocess: Preprocess, about: tuple[str, str]
 ) -> UInt8Image:
     """Draw a row a label, the picture as it is and its overlay beside it; arguments and result as of `overlay`.
 
     Args:
-        title: what is written above the picture as it is.
+        about: two lines above the picture as it is.
     """
     rows = []
     for found, heading in explained:
         right = overlay(shown, found, preprocess, heading)
-        left = _panel(cv2.cvtColor(shown, cv2.COLOR_GRAY2RGB), (title, "as a person sees it", ""), None)
+        left = _panel(cv2.cvtColor(shown, cv2.COLOR_GRAY2RGB), (*about, ""), None)
         left = np.pad(left, ((0, right.shape[0] - left.shape[0]), (0, _GAP), (0, 0)), constant_values=255)
         rows.append(np.hstack([left, right]))
     return np.vstack(rows)

@@ -22,6 +22,11 @@ def safe_pixels(data: bytes, preprocess: Preprocess) -> UInt8Image:
     return _pool(preprocess).pixels(data, _all_patience())
 
 
+def safe_display(data: bytes, preprocess: Preprocess) -> UInt8Image:
+    """Make the picture that a person looks at of a file, as `Preprocess.display` does; errors as of `safe_pixels`."""
+    return _pool(preprocess).display(data, _all_patience())
+
+
 def safe_header(data: bytes) -> Header:
     """Read whose image a DICOM file is, as `read_header` does, however long or deep its header is.
 

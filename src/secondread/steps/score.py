@@ -72,7 +72,7 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
             print(f"{out}: finished already; {_counts(scores.summary)}", flush=True)
         else:
             parameters = {"operating_point": operating_point, "files": str(job.files)}
-            with open_scoring(model_uri, description, parameters, {"bundle_digest": job.model}) as run:
+            with open_scoring("score", model_uri, description, parameters, {"bundle_digest": job.model}) as run:
                 print(f"opened run {run.id}", flush=True)
                 answered = _answer(scores, model, root, operating_point)
                 _finish(scores, description, task, answered, run)
@@ -119,7 +119,7 @@ def alone(out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"out={out}: another process is writing scores to it; wait for it") from None
+        raise ConfigError(f"out={out}: another process is writing to it; wait for it") from None
     try:
         yield
     finally:

@@ -122,9 +122,9 @@ def answer_files(model: Path, files: Sequence[Path], operating_point: str) -> li
     return answers
 
 
-def answer_bar(files: int, answered: int = 0) -> "tqdm[Any]":
+def answer_bar(files: int, answered: int = 0, doing: str = "answer images") -> "tqdm[Any]":
     """A progress bar of files, some of which may be answered already."""
-    return tqdm(total=files, initial=answered, desc="answer images", unit=" images", mininterval=refresh_s())
+    return tqdm(total=files, initial=answered, desc=doing, unit=" images", mininterval=refresh_s())
 
 
 def time_answers(model: Path, image: bytes, images: int = 30) -> Latency:

@@ -114,7 +114,7 @@ def test_a_picture_smaller_than_its_words_keeps_its_own_pixels() -> None:
 def test_a_sheet_has_a_row_a_label_and_the_picture_as_it_is_beside() -> None:
     shown = np.full((512, 512), GRAY, np.uint8)
     one = overlay(shown, one_cell(5, 5), preprocess("keep"), HEADING)
-    two = sheet(shown, [(one_cell(5, 5), HEADING), (one_cell(9, 9), HEADING)], preprocess("keep"), "image 1a2b")
+    two = sheet(shown, [(one_cell(5, 5), HEADING), (one_cell(9, 9), HEADING)], preprocess("keep"), ("image 1a2b", ""))
     assert two.shape == (2 * one.shape[0], 2 * one.shape[1] + 8, 3)
     np.testing.assert_array_equal(two[: one.shape[0], -one.shape[1] :], one)
     left = two[: one.shape[0], : one.shape[1]]
