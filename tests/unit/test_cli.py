@@ -21,7 +21,7 @@ Calls = list[tuple[Any, ...]]
 def steps(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calls]:
     """Each verb's calls; the steps themselves, with TensorFlow, stay unloaded."""
     calls: dict[str, Calls] = {}
-    for verb in ("preprocess", "train", "evaluate", "score", "predict"):
+    for verb in ("preprocess", "train", "evaluate", "score", "explain", "predict"):
         made = calls.setdefault(verb, [])
         fake = SimpleNamespace(**{verb: lambda *arguments, made=made: made.append(arguments)})
         monkeypatch.setitem(sys.modules, f"secondread.steps.{verb}", fake)
@@ -182,6 +182,34 @@ def test_score_takes_a_model_a_folder_and_an_operating_point(steps: dict[str, Ca
     assert steps["score"] == [called]
 
 
+def test_explain_without_anything_typed_is_the_champions_checked_method_on_the_phantom(steps: dict[str, Calls]) -> None:
+    main(["explain"])
+    called = ("pneumonia", "models:/pneumonia@champion", "phantom", None, None, 12, Path("explanations"))
+    assert steps["explain"] == [called]
+
+
+def test_explain_takes_a_method_a_label_and_a_number_of_images(steps: dict[str, Calls]) -> None:
+    named = ["--model_uri", "runs:/1/model", "--data", "a.dcm", "--method", "occlusion", "--label", "subdural"]
+    main(["explain", "--task", "hemorrhage", *named, "--images", "3", "--out", "a/b"])
+    assert steps["explain"] == [("hemorrhage", "runs:/1/model", "a.dcm", "occlusion", "subdural", 3, Path("a/b"))]
+
+
+@pytest.mark.parametrize("images", ["0", "-1", "many", "1.5"])
+def test_explain_takes_at_least_one_image(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["explain", f"--images={images}"])
+    assert caught.value.code == 2
+    assert f"--images: expected a whole number from 1. Received: {images}" in capsys.readouterr().err
+
+
+def test_help_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    from secondread.explanation.methods import METHODS
+
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    assert ", ".join(METHODS) in " ".join(capsys.readouterr().out.split())
+
+
 def test_predict_answers_the_files_that_follow(steps: dict[str, Calls]) -> None:
     main(["predict", "a.png", "b.dcm"])
     assert steps["predict"] == [("models:/pneumonia@champion", [Path("a.png"), Path("b.dcm")], "balanced")]
@@ -204,8 +232,9 @@ def test_a_verb_must_be_one_of_those_that_help_names(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as caught:
         main(["tarin"])
     assert caught.value.code == 2
-    assert "choose from story, preprocess, diff, train, evaluate, score, predict" in capsys.readouterr().err.replace(
-        "'", ""
+    assert (
+        "choose from story, preprocess, diff, train, evaluate, score, explain, predict"
+        in capsys.readouterr().err.replace("'", "")
     )
 
 

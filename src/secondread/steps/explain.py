@@ -90,7 +90,7 @@ def explain(
     work = _work(task, model, model_uri, method, label)
     print(f"method {work.choice.method.name}{f' ({work.choice.note})' if work.choice.note else ''}", flush=True)
     chosen = sample(task, config, home(), images, out)
-    subjects = _subjects(chosen, task)
+    subjects = subjects_of(chosen, task)
     print(f"{len(subjects):,} of {chosen.of:,} images", flush=True)
     with alone(out):
         folder = open_explanations(out, _job(task, model, work, chosen))
@@ -129,7 +129,7 @@ def _job(task: Task, model: Path, work: Work, chosen: Sample) -> Job:
     )
 
 
-def _subjects(chosen: Sample, task: Task) -> list[Subject]:
+def subjects_of(chosen: Sample, task: Task) -> list[Subject]:
     """The images of a sample, slices in order; where the source does not know their studies, the headers do."""
     rows = [row for _, row in chosen.images.iterrows()]
     if chosen.is_placed:
