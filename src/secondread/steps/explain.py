@@ -22,7 +22,7 @@ from secondread.config import load_config
 from secondread.data.explanations import PICTURES, ExplanationsFolder, Job, Said, check_out, open_explanations
 from secondread.data.sample import Sample, listed, sample
 from secondread.data.unlabelled import Place, place_of
-from secondread.errors import BundleError, ExplanationError, ImageRejected, SourceError
+from secondread.errors import BundleError, ImageRejected, SourceError
 from secondread.explanation.choice import Choice, choose
 from secondread.explanation.overlay import Heading, amounts, png, sheet
 from secondread.explanation.target import logits_of
@@ -112,8 +112,8 @@ def _work(task: Task, model: Path, model_uri: str, method: str | None, label: st
     about = bundle.description
     if about.task != task.name:
         raise BundleError(f"{model_uri}: a model for {about.task}; use --task {about.task}")
-    if label is not None and label not in about.labels:
-        raise ExplanationError(f"label={label}: this model answers {', '.join(about.labels)}")
+    if label is not None:
+        about.place_of(label)  # one that is not answered is refused
     return Work(bundle, choose(bundle, method), about.labels if label is None else (label,))
 
 
@@ -218,7 +218,7 @@ def _rows_and_picture(
 def _measured(work: Work, pixels: UInt8Image, label: str) -> tuple[npt.NDArray[np.float32], dict[str, float | None]]:
     """A label's map, and whether it sums to what the method promises."""
     network, background = work.bundle.network, work.bundle.background
-    method, place = work.choice.method, work.bundle.description.labels.index(label)
+    method, place = work.choice.method, work.bundle.description.place_of(label)
     (found,) = method.explain(network, pixels, place, background)
     if not np.isfinite(found).all():
         raise ImageRejected("not_finite", f"{method.name} found no number for a part of this image")
