@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from planted.sources import plant_phantom
 
-from integration.model_server import ModelServer, make_bare_python, starting
+from integration.model_server import ModelServer, explaining, make_bare_python, starting
 from integration.project import Project, Training, flags, mlflow_run
 
 NewProject = Callable[[], Project]
@@ -55,11 +55,20 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served_tasks(
     trained: Trainings, bare_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, ModelServer]]:
-    """Both trained models, each served from an empty folder where the project is not installed."""
+    """Both trained models, each served from an empty folder where the project is not installed.
+
+    They are told that Grad-CAM passed its checks, which no training of two dozen patients does.
+    """
     with ExitStack() as stack:
         waiting = {
             task: stack.enter_context(
-                starting(training.project.model(training.run), bare_python, tmp_path_factory.mktemp(f"served_{task}"))
+                starting(
+                    explaining(
+                        training.project.model(training.run), tmp_path_factory.mktemp(f"model_{task}") / "model"
+                    ),
+                    bare_python,
+                    tmp_path_factory.mktemp(f"served_{task}"),
+                )
             )
             for task, training in trained.items()
         }

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -42,6 +43,15 @@ class ModelServer:
 def text(file: bytes) -> str:
     """Base64, as a request carries it."""
     return base64.b64encode(file).decode()
+
+
+def explaining(model: Path, copy: Path) -> Path:
+    """Copy a logged model's folder, as if Grad-CAM had passed its checks; give the copy."""
+    shutil.copytree(model, copy)
+    path = copy / "artifacts" / "bundle" / "bundle.json"
+    said = json.loads(path.read_text()) | {"explanation": {"method": "grad_cam", "reason": "the test says so"}}
+    path.write_text(json.dumps(said))
+    return copy
 
 
 def make_bare_python(folder: Path) -> Path:

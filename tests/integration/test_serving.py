@@ -1,15 +1,19 @@
 """A run's model, served from an empty folder without the project: it answers raw files as it was tested."""
 
+import base64
 import random
 import subprocess
 import urllib.error
+from io import BytesIO
 from pathlib import Path
 from struct import pack
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
+from pydicom import dcmread
 from sklearn.datasets import images as datasets_images
 
 from integration.conftest import Trainings
@@ -184,6 +188,52 @@ def test_an_unknown_operating_point_is_a_400_that_quotes_neither_image_nor_path(
     assert text(file)[:8] not in said
     assert "Traceback" not in said
     assert "/" not in said
+
+
+def size_of(file: bytes) -> tuple[int, int]:
+    """Rows and columns of a DICOM or JPEG file."""
+    if file[128:132] == b"DICM":
+        header = dcmread(BytesIO(file), stop_before_pixels=True)
+        return header.Rows, header.Columns
+    return decoded(file).shape[:2]
+
+
+def decoded(picture: bytes) -> npt.NDArray[np.uint8]:
+    """Of a PNG or JPEG, shape (height, width, 3), blue first."""
+    found: npt.NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    return found
+
+
+def test_an_explained_answer_is_the_same_with_a_picture_of_its_image(server: ModelServer, training: Training) -> None:
+    files, rows = raw_files(training, count=2)
+    records = [{"image": text(file)} for file in (files[0], GARBAGE, files[1])]
+    first, rejected, last = server.post({"dataframe_records": records, "params": {"explain": True}})
+    assert_answers_are_predictions([first, last], rows)
+    assert (rejected["status"], rejected["heatmap"]) == ("rejected", None)
+    assert first["heatmap"] != last["heatmap"]
+    for answer, file in ((first, files[0]), (last, files[1])):
+        drawn = decoded(base64.b64decode(str(answer["heatmap"])))
+        height, width = size_of(file)
+        letter = max(14, width // 40)
+        assert drawn.shape[:2] == (round(4.8 * letter) + height + round(4.4 * letter), max(384, width))  # words and bar
+        assert (drawn[..., 0] != drawn[..., 2]).any()
+
+
+def test_another_label_is_explained_by_another_picture_and_one_that_is_not_answered_by_none(
+    served_tasks: dict[str, ModelServer], trained: Trainings
+) -> None:
+    (file,), _ = raw_files(trained["hemorrhage"], count=1)
+    records = [{"image": text(file)}]
+    first, second, default = (
+        served_tasks["hemorrhage"].post({"dataframe_records": records, "params": {"explain": True} | label})[0]
+        for label in ({"label": "any"}, {"label": "subdural"}, {})
+    )
+    assert first["heatmap"] == default["heatmap"] != second["heatmap"]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        served_tasks["pneumonia"].post({"dataframe_records": records, "params": {"explain": True, "label": "any"}})
+    assert caught.value.code == 400
+    assert "label=any: this model answers pneumonia" in caught.value.read().decode()
 
 
 @pytest.mark.parametrize("form", ["list", "rows", "records", "one"])
