@@ -100,6 +100,22 @@ def share_interval(right: FloatArray, owner: IntArray) -> Estimate:
     return Estimate(value, *wilson_interval(value * trials, trials))
 
 
+def mean_interval(values: FloatArray, owner: IntArray) -> Estimate:
+    """The mean of a number a row, with Student's interval by patient; without end where there is one patient.
+
+    Args:
+        values: any number a row, shape (n,), at least one row.
+        owner: the patient's number, shape (n,), from `owners`.
+    """
+    value, patients = float(values.mean()), len(np.unique(owner))
+    if patients < 2:
+        return Estimate(value, -np.inf, np.inf)
+    sums = np.bincount(owner, values - value).astype(np.float64)
+    error = float(np.sqrt(unbiased_product(sums, sums, patients))) / len(values)
+    half = float(t.ppf(1 - _TAIL, patients - 1)) * error
+    return Estimate(value, value - half, value + half)
+
+
 def auroc_variance(
     truth: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None
 ) -> tuple[float, float]:

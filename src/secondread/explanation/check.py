@@ -6,6 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
+from secondread.evaluation.intervals import Estimate
+
 Asked = Literal["at most", "at least", "above"]
 
 
@@ -15,14 +17,23 @@ class Question:
 
     Args:
         measures: what its number is.
-        asked: how the number's whole interval must lie to the bound.
+        asked: how the number must lie to the bound; `above` is asked of its whole interval, for that something is
+            better than chance must be certain.
         source: who asked it first.
+        is_essential: no method that fails it may draw a served heat map.
     """
 
     measures: str
     asked: Asked
     bound: float
     source: str
+    is_essential: bool = True
+
+    def passes(self, found: Estimate) -> bool:
+        """Tell whether a number meets the bound."""
+        if self.asked == "above":
+            return found.low > self.bound
+        return found.value <= self.bound if self.asked == "at most" else found.value >= self.bound
 
 
 QUESTIONS: Mapping[str, Question] = {
@@ -40,14 +51,14 @@ QUESTIONS: Mapping[str, Question] = {
         "equal images must have equal maps",
     ),
     "stability": Question(
-        "rank correlation of the map, smoothed, with that of the image when each pixel moves by at most 1 gray level "
-        "of 255",
+        "correlation of the map, smoothed, with that of the image when each pixel moves by at most 1 gray level of 255",
         "at least",
         0.8,
         "Alvarez-Melis and Jaakkola 2018, On the Robustness of Interpretability Methods",
+        is_essential=False,
     ),
     "completeness": Question(
-        "what is missing between the map's sum and the logit's change from the usual image, a share of that change",
+        "what lies between the map's sum and the logit's difference from the baseline, a share of that difference",
         "at most",
         0.1,
         "Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks",
@@ -72,6 +83,12 @@ QUESTIONS: Mapping[str, Question] = {
         0.9,
         "Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop",
     ),
+    "blind_pointing": Question(
+        "share of images whose map is highest at the lesion although the network has random weights",
+        "at most",
+        0.5,
+        "both of the above: what points without having learned points for another reason",
+    ),
 }
 
 
@@ -82,7 +99,8 @@ class Check:
     Args:
         name: of `QUESTIONS`.
         passed: None where it was not measured.
-        value, low, high: the number and its 95% interval by patient; NaN where it was not measured.
+        value, low, high: the number and its 95% interval by patient; NaN where it was not measured, and an interval
+            without end where one patient tells nothing of others.
         images: how many it rests on.
         note: why it was not measured, or what the number is to be compared with.
     """
@@ -95,6 +113,11 @@ class Check:
     high: float
     images: int
     note: str = ""
+
+
+def measured(method: str, name: str, found: Estimate, images: int, note: str = "") -> Check:
+    """Hold a number against its question's bound."""
+    return Check(method, name, QUESTIONS[name].passes(found), *found, images, note)
 
 
 def not_measured(method: str, name: str, why: str) -> Check:

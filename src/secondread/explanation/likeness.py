@@ -1,23 +1,27 @@
 """How much two maps of one image look alike."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import rankdata
 
 from secondread.explanation.method import Maps
 
 
-def likeness(one: Maps, other: Maps) -> float:
-    """Spearman's rank correlation of two maps' pixels; 1 for equal maps, 0 where one of two is the same everywhere.
+def rank_correlation(one: Maps, other: Maps) -> float:
+    """Spearman's correlation of two maps' pixels, which asks for their order alone; as `correlation`."""
+    first, second = (np.asarray(rankdata(each.ravel()), np.float64) for each in (one, other))
+    return correlation(first, second)
+
+
+def correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
+    """Pearson's correlation of two maps' pixels.
+
+    Two maps that are the same everywhere say the same, nothing: 1. Such a one and another have nothing in common: 0.
 
     Args:
-        one, other: of equal shape, (height, width).
+        one, other: of equal shape.
     """
-    if np.array_equal(one, other):
-        return 1.0
-    first, second = (_centered(rankdata(each)) for each in (one.ravel(), other.ravel()))
-    scale = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / scale) if scale > 0 else 0.0
-
-
-def _centered(ranks: np.ndarray) -> np.ndarray:
-    return ranks - ranks.mean()
+    first, second = (each.ravel() - each.mean(dtype=np.float64) for each in (one, other))
+    if not first.any() or not second.any():
+        return float(first.any() == second.any())
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))

@@ -23,6 +23,6 @@ def randomised(network: keras.Model, seed: int) -> keras.Model:
 
 
 def _inputs(shape: tuple[int, ...]) -> int:
-    """How many numbers a kernel sums into one; a depthwise kernel, (rows, columns, channels, 1), leaves channels apart."""
+    """How many numbers a kernel sums into one; a depthwise one, (rows, columns, channels, 1), leaves channels apart."""
     depthwise = len(shape) == 4 and shape[-1] == 1
     return int(np.prod(shape[:2] if depthwise else shape[:-1]))

@@ -13,7 +13,8 @@ from secondread.imaging.picture import UInt8Image
 
 Curves = npt.NDArray[np.float64]
 _CELLS = 16  # a side; a cell of a few pixels is the smallest place that can hold a finding
-STEPS = 16  # cells that go at once: a row of them
+_SEED = 2
+STEPS = 15  # in which all cells go: with the whole image, and both ways, 32 answers
 
 
 class Removed(NamedTuple):
@@ -59,8 +60,9 @@ def area(curves: Curves) -> Curves:
 
 def _of_image(network: keras.Model, image: UInt8Image, label: int, ranks: Maps, nothing: Maps) -> Curves:
     """Both curves of one image, shape (2, STEPS + 1)."""
-    turn = np.empty(_CELLS**2, np.int64)
-    turn[np.argsort(-ranks, kind="stable")] = np.arange(_CELLS**2) * STEPS // _CELLS**2  # the step in which a cell goes
+    turn = np.empty(_CELLS**2, np.int64)  # the step in which a cell goes; which of equals is first, the lot decides
+    by_lot = np.random.default_rng(_SEED).random(_CELLS**2)
+    turn[np.lexsort((by_lot, -ranks))] = np.arange(_CELLS**2) * STEPS // _CELLS**2
     step = turn[_cells(*image.shape[:2])]
     gone = step < np.arange(STEPS + 1)[:, None, None]
     covered = np.where(gone[..., None], nothing, image)

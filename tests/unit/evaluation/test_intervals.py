@@ -11,6 +11,7 @@ from secondread.evaluation.intervals import (
     clustered_bootstrap,
     delong_interval,
     independent_trials,
+    mean_interval,
     percentile_interval,
     wilson_interval,
 )
@@ -22,6 +23,17 @@ def test_wilson_of_all_successes_is_trials_over_trials_plus_z_squared() -> None:
     low, high = wilson_interval(10, 10)
     assert low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
     assert high == 1
+
+
+def test_a_mean_of_two_patients_is_as_uncertain_as_two_numbers() -> None:
+    """Of 0 and 1 the standard error is 1/2, and Student's quantile with one degree of freedom 12.706."""
+    twice = mean_interval(np.array([0.0, 0, 1, 1]), np.array([0, 0, 1, 1]))
+    assert twice == pytest.approx((0.5, 0.5 - 12.7062 / 2, 0.5 + 12.7062 / 2), abs=1e-3)
+    assert mean_interval(np.array([0.0, 1]), np.array([0, 1])) == pytest.approx(twice)
+
+
+def test_a_mean_of_one_patient_has_no_end() -> None:
+    assert mean_interval(np.array([1.0, 3]), np.array([0, 0])) == (2, -np.inf, np.inf)
 
 
 def test_wilson_of_half_is_symmetric_and_of_no_success_mirrors_all() -> None:
