@@ -89,6 +89,36 @@ def test_a_picture_is_shown_with_its_answer(page: Page, gateway: Gateway, tmp_pa
     expect(answer).to_contain_text(f"positive from {100 * THRESHOLDS['high_specificity']:.0f}%")
 
 
+def test_what_it_looked_at_is_shown_where_the_image_was_and_taken_away_again(page: Page, gateway: Gateway) -> None:
+    enter(page, gateway.token)
+    page.get_by_label("Pneumonia").check()
+    choose(page, "half.png", picture(32))
+    page.get_by_label("Show what it looked at").check()
+    explained = page.get_by_alt_text("The image, coloured where it moves the answer")
+    expect(explained).to_be_visible()
+    # As wide as its words need.
+    assert explained.evaluate("image => image.decode().then(() => image.naturalWidth)") == 384
+    expect(page.get_by_text("Red pushes the answer up, blue pushes it down.")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("73%")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_label("Show what it looked at").uncheck()
+    image = page.get_by_alt_text("The image that was sent")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.get_by_text("Red pushes")).to_be_hidden()
+
+
+def test_a_model_that_may_not_explain_says_why_beside_its_answer(page: Page, gateway: Gateway) -> None:
+    enter(page, gateway.token)
+    page.get_by_label("Hemorrhage").check()
+    page.get_by_label("Show what it looked at").check()
+    choose(page, "half.png", picture(32))
+    answer = page.get_by_role("status")
+    expect(answer).to_contain_text("No heat map: no method was checked when this model was logged.")
+    expect(answer).to_contain_text("Hemorrhage: positive")
+    expect(page.get_by_alt_text("The image that was sent")).to_be_visible()
+
+
 def test_what_is_not_used_is_said_with_the_reason(page: Page, gateway: Gateway, tmp_path: Path) -> None:
     enter(page, gateway.token)
     page.get_by_label("Pneumonia").check()

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 import secondread
 from secondread.bundle import BundleDescription, save_bundle
 from secondread.evaluation.calibration import Calibration
+from secondread.evaluation.explanation import UNCHECKED, Explanation
 from secondread.evaluation.operating_points import OperatingPoint
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import sigmoids
@@ -21,11 +22,14 @@ from secondread.serving import signature
 from secondread.tasks import Task, load_task
 
 PACKAGE = Path(secondread.__file__).parent
+PASSED = Explanation(method="integrated_gradients", reason="it passed every check")
 THRESHOLDS = {"high_sensitivity": 0.25, "balanced": 0.5, "high_specificity": 0.75}
 
 
 def register_tiny_champion(client: MlflowClient, task: str, folder: Path, bias: float) -> str:
     """Register a model that answers sigmoid(4 w + bias) of a share w of white, and make it champion.
+
+    Of pneumonia it draws heat maps; of hemorrhage no method was checked.
 
     Args:
         folder: a new one, which stays: the version's files are in it.
@@ -84,6 +88,7 @@ def _description(task: Task) -> BundleDescription:
         store_digest="s",
         git_commit="unknown",
         figures={"test/auroc": 0.9},
+        explanation=PASSED if task.name == "pneumonia" else UNCHECKED,
         intended_use=task.intended_use,
     )
 

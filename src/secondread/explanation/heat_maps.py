@@ -21,6 +21,7 @@ from secondread.imaging.picture import UInt8Image
 
 _SECONDS = 10.0
 _BYTES = 32 << 20
+_NOTE = "what the model reacts to, not where an illness is"
 
 
 @dataclass
@@ -119,5 +120,5 @@ class HeatMaps:
             [found] = method.explain_features(network, answered.features[np.newaxis], label)
         else:
             [found] = method.explain(network, answered.pixels[np.newaxis], label, self._bundle.background)
-        heading = Heading(about.labels[label], answered.probability, method.name)
+        heading = Heading(about.labels[label], answered.probability, method.name, _NOTE)
         return png(overlay(answered.display(), found, about.preprocess, heading))
