@@ -29,10 +29,11 @@ from ct_files import COMPRESSED, write_ct_files
 from preprocess_jpegs import compare_jpegs, write_xrays
 
 from secondread.config import load_config
-from secondread.data.chunk import Chunk, write_chunk
+from secondread.data.chunk import PLAN, Chunk, write_chunk
 from secondread.data.sources.headers import read_one
 from secondread.execution import core_count, map_in_processes
 from secondread.imaging.preprocess import Preprocess
+from secondread.storage import open_folder
 from secondread.tasks import load_task
 
 ROUNDS = 5
@@ -76,13 +77,15 @@ def ours(files: list[Path], out: Path) -> None:
 
 def chunk_of(files: list[Path], out: Path, number: int) -> Chunk:
     """Files of one folder as a worker's job."""
-    return Chunk(number, files[0].parent, tuple(file.name for file in files), FORM, out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / PLAN).touch()  # what workers know a store by
+    return Chunk(number, open_folder(files[0].parent), tuple(file.name for file in files), FORM, open_folder(out))
 
 
 def read_headers(files: list[Path]) -> None:
     """Read whose image each is, as is done before a job is divided."""
     for file in files:
-        read_one((file.parent, file.name))
+        read_one(open_folder(file.parent), file.name)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dask_cluster import DaskCluster
 from postgres_server import PostgresServer, binaries
+from s3_server import S3Server
 from xdist.scheduler import LoadFileScheduling
 
 from secondread.data.phantom.write import write_phantom
@@ -120,6 +122,34 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer(programs)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server; whoever stops it starts it again."""
+    folder = tmp_path_factory.mktemp("s3") / "buckets"
+    folder.mkdir()
+    server = S3Server(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, to which this process's boto3 goes."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[DaskCluster]:
+    """A scheduler and two workers, which see the S3 server; whoever ends one starts another."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), environment=s3_server.environment)
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="module")

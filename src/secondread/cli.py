@@ -71,9 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     _add(verbs, "story", _story, "the whole story on synthetic patients: two models, from files to a served prediction")
     preprocess = _add(verbs, "preprocess", _preprocess, "index, divide and preprocess a folder of images into a store")
     _add_task(preprocess)
-    preprocess.add_argument("--source", default="phantom", help="a folder or CSV of images (default: synthetic ones)")
+    preprocess.add_argument(
+        "--source", default="phantom", help="a folder or CSV of images, here or on s3:// (default: synthetic ones)"
+    )
     preprocess.add_argument("--layout", default="auto", help="the source's layout (default: recognise it)")
-    preprocess.add_argument("--out", default="store", type=Path, help="folder to write the store to (default: store)")
+    preprocess.add_argument("--out", default="store", help="folder, or s3://, to write the store to (default: store)")
     preprocess.add_argument("--model", help="preprocess as this preset asks (default: compact_resnet)")
     diff = _add(
         verbs,
@@ -82,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "say which patients, images and labels came, went or changed between two stores; "
         "exits with 0 if none did, with 1 if any did, with 2 if the stores cannot be compared",
     )
-    diff.add_argument("before", metavar="STORE_A", type=Path, help="a folder that `preprocess` wrote")
-    diff.add_argument("after", metavar="STORE_B", type=Path, help="another, of the same task")
+    diff.add_argument("before", metavar="STORE_A", help="what `preprocess` wrote: a folder or s3://bucket/prefix")
+    diff.add_argument("after", metavar="STORE_B", help="another, of the same task")
     diff.add_argument("--out", type=Path, help="folder to write difference.json, images.csv and patients.csv to")
     train = _add(verbs, "train", _train, "train a model and log it, measured, to MLflow")
     _add_task(train)

@@ -189,6 +189,17 @@ class ExecutionSettings(_Settings):
     """Where the work is done."""
 
     workers: int | None = Field(None, ge=1, description="preprocessing processes; default: one a core")
+    dask: str | None = Field(
+        None,
+        pattern=r"^(tcp|tls)://\S+$",
+        description="address of a Dask scheduler, tcp://HOST:PORT, whose workers work",
+    )
+    cache_gb: float = Field(50, gt=0, description="what pixels of stores on S3 may take on this machine, in GB")
+
+    @property
+    def who(self) -> int | str | None:
+        """Who works: `Workers` of `execution`."""
+        return self.dask or self.workers
 
 
 class RunConfig(_Settings):

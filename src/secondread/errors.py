@@ -13,6 +13,14 @@ class SourceError(SecondReadError):
     """A folder or table of images cannot be read as any known layout."""
 
 
+class StorageError(SecondReadError):
+    """Files cannot be read or written where they lie, such as on an S3 server."""
+
+
+class ExecutionError(SecondReadError):
+    """Work cannot be done where it should be, such as on a Dask cluster."""
+
+
 class SplitError(SecondReadError):
     """The images cannot be divided by patient as asked."""
 

@@ -51,11 +51,11 @@ class Reader:
         return answers
 
     def file(self, path: str) -> bytes:
-        return (self.data.root / path).read_bytes()
+        return self.data.root.read(path)
 
     def mask(self, path: str) -> npt.NDArray[np.bool_]:
         """Where the slice's bleeds are, with a margin for their blurred edges."""
-        drawn = np.asarray(cv2.imread(str(self.data.root / "masks" / f"{Path(path).stem}.png"), cv2.IMREAD_GRAYSCALE))
+        drawn = np.asarray(cv2.imread(f"{self.data.root}/masks/{Path(path).stem}.png", cv2.IMREAD_GRAYSCALE))
         grown: npt.NDArray[np.bool_] = cv2.dilate((drawn > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         return grown
 

@@ -1,6 +1,5 @@
 """A run's images say what the model's scope is: from train and val, or out of fold."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from secondread.data.prepare import Prepared
 from secondread.data.store import Pixels
 from secondread.imaging.preprocess import Preprocess
 from secondread.steps.scope import scope_metrics, scope_of
+from secondread.storage import open_folder
 
 
 def prepared(split: list[str], fold: Any = -1) -> Prepared:
@@ -34,7 +34,8 @@ def prepared(split: list[str], fold: Any = -1) -> Prepared:
     )
     form = Preprocess(unit="display", size=32, channels=1, modalities=("CT",))
     table = Pixels([pixels.clip(0, 255).astype(np.uint8)])
-    return Prepared("phantom", Path(), manifest, table, form, {"any": 0.5}, audit(manifest), {})
+    report = audit(manifest)
+    return Prepared("phantom", open_folder("."), manifest, table, form, {"any": 0.5}, report, {})
 
 
 def test_it_is_learned_from_train_and_measured_on_val_alone(capsys: pytest.CaptureFixture[str]) -> None:

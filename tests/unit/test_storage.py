@@ -1,6 +1,7 @@
 """Files are written aside and renamed: whole or not at all."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import NoReturn
 import pytest
 
 from secondread.storage import remove_unfinished, sha256_of, write_aside
+
+HERE = platform.node()
 
 
 class Interrupted(Exception):
@@ -75,11 +78,15 @@ def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Pat
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    for name in (f".a.npy.{gone.pid}.part", f".b.npy.{os.getppid()}.part", ".notes.part", "c.npy"):
+    for name in (f".a.npy.{gone.pid}@{HERE}.part", f".b.npy.{os.getppid()}@{HERE}.part", ".notes.part", "c.npy"):
         (tmp_path / name).write_text("half")
-    (tmp_path / f".d.{gone.pid}.part").mkdir()
+    (tmp_path / f".d.{gone.pid}@{HERE}.part").mkdir()
     remove_unfinished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f".b.npy.{os.getppid()}.part", ".notes.part", "c.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f".b.npy.{os.getppid()}@{HERE}.part",
+        ".notes.part",
+        "c.npy",
+    ]
 
 
 def test_what_another_users_process_writes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +94,6 @@ def test_what_another_users_process_writes_is_left_alone(tmp_path: Path, monkeyp
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    (tmp_path / ".a.npy.1.part").write_text("half")
+    (tmp_path / f".a.npy.1@{HERE}.part").write_text("half")
     remove_unfinished(tmp_path)
-    assert (tmp_path / ".a.npy.1.part").exists()
+    assert (tmp_path / f".a.npy.1@{HERE}.part").exists()

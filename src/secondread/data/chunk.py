@@ -1,7 +1,8 @@
 """A chunk: consecutive files that one worker preprocesses into one shard and its table of rows."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import platform
+from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TypeAlias
 
 import numpy as np
@@ -9,13 +10,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from secondread.data.shard_bytes import ShardBytes
-from secondread.errors import ImageRejected
+from secondread.data.sources.listing import require_there
+from secondread.errors import ImageRejected, StoreError
+from secondread.imaging.limits import MOST_BYTES
 from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.preprocess import Preprocess, thumbnail
 from secondread.imaging.sandbox import safe_pixels
-from secondread.storage import sha256_of, write_aside
+from secondread.storage import Folder, sha256_of
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
+
+SHARDS = "shards"
+PLAN = "plan.json"
+_MOST_FILES = 200  # what a killed worker may lose; pixels of so many fit its memory thrice
 
 
 @dataclass(frozen=True)
@@ -23,67 +30,74 @@ class Chunk:
     """One worker's job.
 
     Args:
-        paths: relative to `root`.
-        folder: where the shard and the table are written.
+        paths: relative to `root`; they may name patients, and are not shown.
+        out: the store, below which the shard and the table are written.
     """
 
     number: int
-    root: Path
-    paths: tuple[str, ...]
+    root: Folder
+    paths: tuple[str, ...] = field(repr=False)
     preprocess: Preprocess
-    folder: Path
+    out: Folder
 
     @property
-    def rows_file(self) -> Path:
+    def rows_file(self) -> str:
         """A row per path: image key, rule and reason of a rejection, thumbnail, digest of the shard."""
-        return self.folder / f"{self.number:05d}.parquet"
+        return f"{SHARDS}/{self.number:05d}.parquet"
 
     @property
-    def pixels_file(self) -> Path:
+    def pixels_file(self) -> str:
         """The shard: pixels of the files that could be used, in order."""
-        return self.folder / f"{self.number:05d}.npy"
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the table, which is renamed last, is there."""
-        return self.rows_file.exists()
+        return f"{SHARDS}/{self.number:05d}.npy"
 
 
-def divide(root: Path, paths: list[str], preprocess: Preprocess, folder: Path) -> list[Chunk]:
-    """Divide files into chunks, in their order and whatever the number of workers."""
-    # Many chunks keep all cores busy, few files are kept open.
-    size = int(np.clip(-(-len(paths) // 64), 16, 2048))
+def files_a_chunk(files: int) -> int:
+    """Files of each chunk but the last, whatever the number of workers: few enough to keep many cores busy."""
+    return int(np.clip(-(-files // 64), 16, _MOST_FILES))
+
+
+def divide(root: Folder, paths: list[str], preprocess: Preprocess, out: Folder) -> list[Chunk]:
+    """Divide files into chunks, in their order."""
+    size = files_a_chunk(len(paths))
     starts = range(0, len(paths), size)
     return [
-        Chunk(number, root, tuple(paths[start : start + size]), preprocess, folder)
-        for number, start in enumerate(starts)
+        Chunk(number, root, tuple(paths[start : start + size]), preprocess, out) for number, start in enumerate(starts)
     ]
 
 
 def write_chunk(chunk: Chunk) -> None:
-    """Preprocess a chunk's files and write its shard, then its table."""
+    """Preprocess a chunk's files and write its shard, then, which makes it count, its table.
+
+    Raises:
+        SourceError: this machine does not have the source.
+        StoreError: it does not have the store.
+    """
+    require_there(chunk.root, chunk.paths)
+    if not chunk.out.has(PLAN):
+        raise StoreError(
+            f"{chunk.out}: machine {platform.node()} has no such folder; a cluster's workers need an s3:// address for "
+            "`out`, or a folder that all of them share under this path"
+        )
     keep_freed_memory()
     rows, shape = [], (chunk.preprocess.size, chunk.preprocess.size, chunk.preprocess.stored_channels)
     pixels = ShardBytes(len(chunk.paths), shape)
-    for path in chunk.paths:
-        row, stored = _preprocess_file(chunk.root / path, chunk.preprocess)
+    for data in chunk.root.read_each(chunk.paths, max(MOST_BYTES.values()) + 1):
+        row, stored = _preprocess_file(data, chunk.preprocess)
         rows.append(row)
         if stored is not None:
             pixels.add(stored)
     shard = pixels.written()
-    with write_aside(chunk.pixels_file) as aside:
-        aside.write_bytes(shard)
+    chunk.out.write(chunk.pixels_file, shard)
     table = pd.DataFrame(rows, columns=["image_key", "rule", "reason", "thumbnail"])
     table["digest"] = sha256_of(shard)
-    with write_aside(chunk.rows_file) as aside:
-        table.to_parquet(aside)
+    written = BytesIO()
+    table.to_parquet(written)
+    chunk.out.write(chunk.rows_file, written.getbuffer())
 
 
-def _preprocess_file(path: Path, preprocess: Preprocess) -> tuple[tuple[str, str, str, bytes], UInt8 | None]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return ("", "unreadable", f"the file cannot be read: {error.strerror}", b""), None
+def _preprocess_file(data: bytes | OSError, preprocess: Preprocess) -> tuple[tuple[str, str, str, bytes], UInt8 | None]:
+    if isinstance(data, OSError):
+        return ("", "unreadable", f"the file cannot be read: {data.strerror}", b""), None
     try:
         pixels = safe_pixels(data, preprocess)
     except ImageRejected as rejected:

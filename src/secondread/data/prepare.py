@@ -23,6 +23,8 @@ from secondread.data.store import Pixels, Store, build_store, is_store, open_sto
 from secondread.data.subset import limit, positive_fraction
 from secondread.errors import ConfigError, StoreError
 from secondread.imaging.preprocess import Preprocess
+from secondread.storage import Folder, open_folder
+from secondread.storage.cache import Cache
 from secondread.tasks import Task, load_task
 
 PHANTOM = "phantom"
@@ -47,7 +49,7 @@ class Prepared:
     """
 
     name: str
-    root: Path
+    root: Folder
     manifest: pd.DataFrame
     pixels: Pixels
     preprocess: Preprocess
@@ -100,7 +102,7 @@ def prepare(config: RunConfig, home: Path, say: Say = print, preprocess: Preproc
     manifest = manifest.reset_index(drop=True)
     if settings.folds:
         manifest = _fold(manifest, settings)
-    root, form = Path(store.description.root), store.description.preprocess
+    root, form = open_folder(store.description.root), store.description.preprocess
     prepared = Prepared(store.name, root, manifest, pixels, form, prior, audit(manifest), counted(aside))
     say(prepared.report.text())
     return prepared
@@ -113,12 +115,12 @@ def counted(rules: pd.Series) -> dict[str, int]:
 
 def source_index(path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say) -> Index:
     """Index a raw source, or the phantom, which is made at first use."""
-    root = Path(path)
+    root: str | Path = path
     if path == PHANTOM:
         root = _phantom(task, _PHANTOM_SEED, config, home, say)
     elif path == OTHER_PHANTOM:
         root = _phantom(task, _PHANTOM_SEED + 1, config, home, say)
-    index = open_source(root, task, layout, config.execution.workers)
+    index = open_source(root, task, layout, config.execution.who)
     for line in index.report:
         say(line)
     if config.data.limit is not None:
@@ -157,8 +159,9 @@ def _open(
     path: str, layout: str, task: Task, config: RunConfig, home: Path, say: Say, preprocess: Preprocess | None
 ) -> Store:
     """Open a store, or build the cached one of a raw source."""
-    if is_store(Path(path)):
-        store = _of_task(open_store(Path(path)), task)
+    cache = Cache.at_home(config.execution.cache_gb)
+    if is_store(path):
+        store = _of_task(open_store(path, cache), task)
         # A given preprocessing is a logged model's: it reads the files, and the stored pixels are only looked at.
         return _made_for(store, _wanted(store, task, config), config) if preprocess is None else store
     index = source_index(path, layout, task, config, home, say)
@@ -166,8 +169,8 @@ def _open(
     secret = load_secret(home)
     out = home / "stores" / plan_digest(index, task.name, form, secret)
     with _alone(home, f"store-{out.name}", say):
-        store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
-    put_aside = len(pd.read_csv(out / "quarantine.csv"))
+        store = build_store(index, task.name, form, config.data, out, secret, config.execution.who)
+    put_aside = len(store.put_aside())
     say(f"store of {len(store.manifest):,} images in {out}" + (f"; {put_aside:,} put aside" if put_aside else ""))
     return store
 

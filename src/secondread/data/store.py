@@ -2,11 +2,14 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +17,21 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from secondread.config import DataSettings
-from secondread.data.chunk import UInt8, divide, write_chunk
+from secondread.data.chunk import PLAN, SHARDS, UInt8, divide, files_a_chunk, write_chunk
 from secondread.data.manifest import make_manifest, manifest_digest
 from secondread.data.near_duplicates import near_duplicate_groups
 from secondread.data.sources.index import Index
 from secondread.data.split import split_by_patient
 from secondread.errors import StoreError
-from secondread.execution import map_in_processes
+from secondread.execution import Workers, core_count, map_in_processes, map_in_threads
 from secondread.imaging.preprocess import Preprocess
-from secondread.storage import remove_unfinished, sha256_of, write_aside
+from secondread.storage import Folder, open_folder, sha256_of
+from secondread.storage.cache import GIGABYTE, Cache
 
-_PLAN = "plan.json"
 _DESCRIPTION = "store.json"
 _MANIFEST = "manifest.parquet"
 _QUARANTINE = "quarantine.csv"
-_SHARDS = "shards"
+_DAMAGED = "delete the folder and preprocess anew"
 
 
 class Shard(BaseModel):
@@ -55,14 +58,45 @@ class StoreDescription(BaseModel):
     shards: tuple[Shard, ...]
 
 
+class ImageRows(Protocol):
+    """Images by row, such as an array of shape (rows, height, width, stored channels)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> UInt8: ...
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard that is mapped into memory when it is looked at: thousands of them at once are too many open files."""
+
+    rows: int
+    mapped: Callable[[], UInt8]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array."""
+        return self.mapped().shape
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: int, /) -> UInt8:
+        image: UInt8 = self.mapped()[row]
+        return image
+
+
 class Pixels:
-    """Rows of memory-mapped shards, by index.
+    """Rows of shards, by index.
 
     Args:
-        shards: uint8 arrays of shape (rows, height, width, stored channels).
+        shards: uint8, of shape (rows, height, width, stored channels).
     """
 
-    def __init__(self, shards: Sequence[UInt8]) -> None:
+    def __init__(self, shards: Sequence[ImageRows]) -> None:
         self._shards = shards
         self._ends = np.cumsum([len(shard) for shard in shards])
         self._starts = self._ends - [len(shard) for shard in shards]
@@ -90,11 +124,13 @@ class Store:
 
     Args:
         manifest: one row an image, in the order of `pixels`.
+        cache: where the shards of a store on S3 are kept for training.
     """
 
-    folder: Path
+    folder: Folder
     description: StoreDescription
     manifest: pd.DataFrame
+    cache: Cache
 
     @property
     def name(self) -> str:
@@ -113,15 +149,46 @@ class Store:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """The stored pixels."""
-        folder = self.folder / _SHARDS
-        return Pixels([np.load(folder / shard.file, mmap_mode="r") for shard in self.description.shards if shard.rows])
+        """The stored pixels; those of a store on S3 are brought here first.
 
-    @property
-    def secret_digest(self) -> str:
-        """What tells whether two stores have the same patient keys; of the secret itself it tells nothing."""
-        plan = _read_plan(self.folder)
-        return str(plan.get("secret", "")) if isinstance(plan, dict) else ""
+        Raises:
+            StoreError: the cache is too small for them, or a shard is damaged or missing.
+        """
+        held = [shard for shard in self.description.shards if shard.rows]
+        if any(self.folder.file_here(_path(shard)) is None for shard in held):
+            self._bring_here(held)
+
+        @lru_cache(maxsize=_most_open())
+        def mapped(shard: Shard) -> UInt8:
+            return np.load(self._file(shard), mmap_mode="r")  # type: ignore[no-any-return]  # np.load returns Any
+
+        return Pixels([ShardFile(shard.rows, partial(mapped, shard)) for shard in held])
+
+    def _file(self, shard: Shard) -> Path:
+        here = self.folder.file_here(_path(shard)) or self.cache.path(shard.digest)
+        if not here.exists():  # another training has made room for its own
+            self._fetch(shard)
+        return here
+
+    def _bring_here(self, shards: Sequence[Shard]) -> None:
+        form = self.description.preprocess
+        size = sum(shard.rows for shard in shards) * form.size**2 * form.stored_channels
+        if size > self.cache.most_bytes:
+            raise StoreError(
+                f"{self.folder}: its pixels take {size / GIGABYTE:.3g} GB on this machine, and execution.cache_gb "
+                f"allows {self.cache.most_bytes / GIGABYTE:g}; raise it, or preprocess to a smaller preprocess.size"
+            )
+        has = map_in_threads(lambda shard: self.cache.has(shard.digest), shards, "looking at what is cached")
+        missing = [shard for shard, is_here in zip(shards, has, strict=True) if not is_here]
+        self.cache.make_room(size * len(missing) // len(shards))
+        for _ in map_in_threads(self._fetch, missing, f"fetching {len(missing):,} shards"):
+            pass
+
+    def _fetch(self, shard: Shard) -> None:
+        try:
+            self.cache.keep(shard.digest, self.folder.read(_path(shard)))
+        except (FileNotFoundError, ValueError):
+            raise StoreError(f"{self.folder}: shard {shard.file} is damaged or missing; {_DAMAGED}") from None
 
     def put_aside(self) -> pd.DataFrame:
         """Files that are not in the store: path, rule, reason.
@@ -130,11 +197,15 @@ class Store:
             StoreError: the table is damaged or missing.
         """
         try:
-            return pd.read_csv(self.folder / _QUARANTINE, keep_default_na=False)
+            return pd.read_csv(BytesIO(self.folder.read(_QUARANTINE)), keep_default_na=False)
         except (OSError, ValueError):  # pandas' own errors of reading are ValueErrors
-            raise StoreError(
-                f"{self.folder}: {_QUARANTINE} is damaged or missing; delete the folder and preprocess anew"
-            ) from None
+            raise StoreError(f"{self.folder}: {_QUARANTINE} is damaged or missing; {_DAMAGED}") from None
+
+    @property
+    def secret_digest(self) -> str:
+        """What tells whether two stores have the same patient keys; of the secret itself it tells nothing."""
+        plan = _read_plan(self.folder)
+        return str(plan.get("secret", "")) if isinstance(plan, dict) else ""
 
     def thumbnails(self) -> UInt8:
         """The audit's small gray image of each row, shape (n, 32, 32).
@@ -147,9 +218,7 @@ class Store:
         except (OSError, ValueError, KeyError):
             found = np.empty((0, 32, 32), np.uint8)
         if len(found) != len(self.manifest):
-            raise StoreError(
-                f"{self.folder}: a table of its shards is damaged or missing; delete the folder and preprocess anew"
-            )
+            raise StoreError(f"{self.folder}: a table of its shards is damaged or missing; {_DAMAGED}")
         return found
 
 
@@ -158,35 +227,50 @@ def store_digest(manifest: str, preprocess: Preprocess) -> str:
     return sha256_of(f"{manifest} {preprocess.digest}".encode())[:32]
 
 
-def is_store(path: Path) -> bool:
+def is_store(address: str | Path) -> bool:
     """Whether a folder holds a store, whole or begun."""
-    return (path / _DESCRIPTION).is_file() or (path / _PLAN).is_file()
+    folder = open_folder(address)
+    return folder.has(_DESCRIPTION) or folder.has(PLAN)
 
 
-def open_store(folder: Path) -> Store:
-    """Open a store and check every shard's bytes.
+def open_store(address: str | Path, cache: Cache | None = None) -> Store:
+    """Open a store, and check every shard's bytes, if they lie on this machine.
 
+    Args:
+        address: a path or `s3://bucket/prefix`.
+        cache: where the shards of a store on S3 are kept, to be checked as they arrive; default: at home.
     Raises:
         StoreError: unfinished, of another version, or damaged.
     """
-    store = look_up(folder)
-    for shard in store.description.shards:
-        path = folder / _SHARDS / shard.file
-        if not path.is_file() or sha256_of(path.read_bytes()) != shard.digest:
-            raise StoreError(
-                f"{folder}: shard {shard.file} is damaged or missing; delete the folder and preprocess anew"
-            )
+    store = look_up(address, cache)
+    _check_shards(store.folder, store.description.shards)
     return store
 
 
-def look_up(folder: Path) -> Store:
+def look_up(address: str | Path, cache: Cache | None = None) -> Store:
     """Open a store for what its tables say; its pixels, which may be terabytes, are not checked.
 
+    Args:
+        cache: as of `open_store`.
     Raises:
         StoreError: unfinished, of another version, or damaged.
     """
+    folder = open_folder(address)
     description = _read_description(folder)
-    return Store(folder, description, _read_manifest(folder, description))
+    return Store(folder, description, _read_manifest(folder, description), cache or Cache.at_home())
+
+
+def _check_shards(folder: Folder, shards: Sequence[Shard]) -> None:
+    here = {shard: folder.file_here(_path(shard)) for shard in shards}
+
+    def is_whole(shard: Shard) -> bool:
+        path = here[shard]
+        return path is None or (path.is_file() and sha256_of(path.read_bytes()) == shard.digest)
+
+    with ThreadPoolExecutor(core_count()) as threads:  # a digest needs no lock of Python's
+        for shard, whole in zip(shards, threads.map(is_whole, shards), strict=True):
+            if not whole:
+                raise StoreError(f"{folder}: shard {shard.file} is damaged or missing; {_DAMAGED}")
 
 
 def build_store(
@@ -194,9 +278,10 @@ def build_store(
     task: str,
     preprocess: Preprocess,
     settings: DataSettings,
-    out: Path,
+    out: str | Path,
     secret: bytes,
-    workers: int | None,
+    workers: Workers,
+    cache: Cache | None = None,
 ) -> Store:
     """Preprocess every image of an index into `out`; an interrupted job continues where it was.
 
@@ -204,64 +289,74 @@ def build_store(
     become rows of `quarantine.csv`. A whole store of the same images is opened as it is, with the split it has.
 
     Args:
-        workers: processes; None is one a core.
+        out: a path or `s3://bucket/prefix`.
+        workers: who works; None is one process a core.
+        cache: as of `open_store`.
     Raises:
         StoreError: `out` holds something else.
         SplitError: the patients cannot be divided as asked.
     """
+    folder = open_folder(out)
     plan = _plan(index, task, preprocess, secret)
-    if (out / _DESCRIPTION).exists() and _read_plan(out) == plan:
-        return open_store(out)
-    _begin(out, plan)
-    _write_shards(index, preprocess, out, workers)
-    written = _Written(out)
-    _write_quarantine(out, index.put_aside, written.put_aside(index))
+    if folder.has(_DESCRIPTION) and _read_plan(folder) == plan:
+        return open_store(out, cache)
+    _begin(folder, plan)
+    _write_shards(index, preprocess, folder, workers)
+    written = _Written(folder)
+    if len(written) != len(index.entries):
+        raise StoreError(f"{out}: parts of it went missing while it was written; run the same command again")
+    _write_quarantine(folder, index.put_aside, written.put_aside(index))
     manifest = written.manifest(index, settings, secret)
-    with write_aside(out / _MANIFEST) as aside:
-        manifest.to_parquet(aside)
+    table = BytesIO()
+    manifest.to_parquet(table)
+    folder.write(_MANIFEST, table.getbuffer())
     description = StoreDescription(
         task=task,
         layout=index.layout,
-        root=str(index.root.absolute()),
+        root=index.root.address,
         preprocess=preprocess,
         manifest_digest=manifest_digest(manifest),
         shards=written.shards(),
     )
-    with write_aside(out / _DESCRIPTION) as aside:
-        aside.write_text(description.model_dump_json(indent=1))
-    return Store(out, description, manifest)
+    folder.write(_DESCRIPTION, description.model_dump_json(indent=1).encode())
+    return Store(folder, description, manifest, cache or Cache.at_home())
 
 
-def _read_description(folder: Path) -> StoreDescription:
-    path = folder / _DESCRIPTION
-    if not path.is_file():
+def _most_open() -> int:
+    """Files that may be mapped at once: half of what this process may open."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**15 if allowed == resource.RLIM_INFINITY else min(2**15, allowed // 2)
+
+
+def _path(shard: Shard) -> str:
+    return f"{SHARDS}/{shard.file}"
+
+
+def _read_description(folder: Folder) -> StoreDescription:
+    if not folder.has(_DESCRIPTION):
         raise StoreError(f"{folder}: this store is unfinished; run the same preprocess command again to finish it")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(folder.read(_DESCRIPTION))
         if content.get("format") != 1:
             raise StoreError(
                 f"{folder}: store of format {content.get('format')!r}, this version reads format 1; preprocess anew"
             )
         return StoreDescription.model_validate(content)
     except (ValueError, AttributeError, ValidationError):
-        raise StoreError(f"{folder}: {_DESCRIPTION} is damaged; delete the folder and preprocess anew") from None
+        raise StoreError(f"{folder}: {_DESCRIPTION} is damaged; {_DAMAGED}") from None
 
 
-def _read_manifest(folder: Path, description: StoreDescription) -> pd.DataFrame:
+def _read_manifest(folder: Folder, description: StoreDescription) -> pd.DataFrame:
     try:
-        manifest = pd.read_parquet(folder / _MANIFEST)
+        manifest = pd.read_parquet(BytesIO(folder.read(_MANIFEST)))
     except (OSError, ValueError):
-        raise StoreError(
-            f"{folder}: {_MANIFEST} is damaged or missing; delete the folder and preprocess anew"
-        ) from None
+        raise StoreError(f"{folder}: {_MANIFEST} is damaged or missing; {_DAMAGED}") from None
     try:
         digest = manifest_digest(manifest)
     except KeyError:  # it lacks a column
         digest = ""
     if digest != description.manifest_digest or len(manifest) != sum(shard.rows for shard in description.shards):
-        raise StoreError(
-            f"{folder}: {_MANIFEST} is not the one that was written; delete the folder and preprocess anew"
-        )
+        raise StoreError(f"{folder}: {_MANIFEST} is not the one that was written; {_DAMAGED}")
     return manifest
 
 
@@ -273,75 +368,93 @@ def plan_digest(index: Index, task: str, preprocess: Preprocess, secret: bytes) 
 def _plan(index: Index, task: str, preprocess: Preprocess, secret: bytes) -> dict[str, Any]:
     """Everything that the shards depend on; file contents enter by size and time of change."""
     listing = index.entries.to_csv(index=False)
-    content = listing + str([_size_and_time(index.root / path) for path in index.entries["path"]])
+    seen = index.root.look(list(index.entries["path"]))  # None: gone since it was indexed, `write_chunk` puts it aside
+    content = listing + "\n".join("" if file is None else f"{file.size} {file.version}" for file in seen)
     return {
         "format": 1,
         "task": task,
         "layout": index.layout,
         "preprocess": preprocess.digest,
         "entries": sha256_of(content.encode()),
+        "files_a_chunk": files_a_chunk(len(index.entries)),
         "secret": sha256_of(b"secret of " + secret)[:16],
     }
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _read_plan(out: Folder) -> object:
     try:
-        stat = path.stat()
-    except OSError:  # gone since it was indexed: `_preprocess_file` puts it aside
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _read_plan(out: Path) -> object:
-    try:
-        return json.loads((out / _PLAN).read_text())
+        return json.loads(out.read(PLAN))
     except (OSError, ValueError):
         return None
 
 
-def _begin(out: Path, plan: Mapping[str, Any]) -> None:
+def _begin(out: Folder, plan: Mapping[str, Any]) -> None:
     """Make the folder ready: continue a job of the same plan, refuse to overwrite anything else."""
-    if _read_plan(out) == plan and not (out / _DESCRIPTION).exists():
-        for folder in (out, out / _SHARDS):
-            remove_unfinished(folder)
+    if _read_plan(out) == plan and not out.has(_DESCRIPTION):
+        for below in ("", SHARDS):
+            out.tidy(below)
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not out.is_vacant():
         raise StoreError(f"{out}: holds something else, or a store of other images or settings; choose another `out`")
-    with write_aside(out) as aside:
-        (aside / _SHARDS).mkdir(parents=True)
-        (aside / _PLAN).write_text(json.dumps(plan, indent=1))
+    out.write(PLAN, json.dumps(plan, indent=1).encode())
 
 
-def _write_shards(index: Index, preprocess: Preprocess, out: Path, workers: int | None) -> None:
+def _write_shards(index: Index, preprocess: Preprocess, out: Folder, workers: Workers) -> None:
     paths = list(index.entries["path"])
-    waiting = [chunk for chunk in divide(index.root, paths, preprocess, out / _SHARDS) if not chunk.is_done]
+    done = _tables(out)
+    waiting = [chunk for chunk in divide(index.root, paths, preprocess, out) if chunk.rows_file not in done]
     for _ in map_in_processes(write_chunk, waiting, workers, f"preprocess {len(paths):,} images"):
         pass
 
 
-class _Written:
-    """What the workers wrote, read back in the index's order."""
+def _tables(out: Folder) -> list[str]:
+    """Tables of the chunks that are done, in order."""
+    try:
+        found = [entry.path for entry in out.entries(SHARDS)]
+    except FileNotFoundError:
+        return []
+    return sorted(path for path in found if path.endswith(".parquet"))
 
-    def __init__(self, out: Path) -> None:
-        self._folder = out / _SHARDS
-        self._tables = {path.stem: pd.read_parquet(path) for path in sorted(self._folder.glob("*.parquet"))}
-        self._rows = pd.concat(self._tables.values(), ignore_index=True)
+
+class _Written:
+    """What the workers wrote, read back in the index's order.
+
+    Of the thumbnails, which are most of it, there is one copy.
+    """
+
+    def __init__(self, out: Folder) -> None:
+        self._out = out
+        rows, thumbnails, self._shards = [], [], []
+        paths = _tables(out)
+        for path, data in zip(paths, out.read_each(paths), strict=True):
+            if isinstance(data, OSError):
+                raise data
+            table = pd.read_parquet(BytesIO(data))
+            kept = table["rule"] == ""
+            thumbnails.append(np.frombuffer(b"".join(table.loc[kept, "thumbnail"]), np.uint8).reshape(-1, 32, 32))
+            rows.append(table[["image_key", "rule", "reason"]])
+            name = path.rpartition("/")[2].replace(".parquet", ".npy")
+            self._shards.append(Shard(file=name, rows=int(kept.sum()), digest=str(table["digest"].iloc[0])))
+        self._rows = pd.concat(rows, ignore_index=True)
+        self._thumbnails = _joined(thumbnails)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def manifest(self, index: Index, settings: DataSettings, secret: bytes) -> pd.DataFrame:
         """Manifest of the images that could be used, divided by patient."""
         kept = (self._rows["rule"] == "").to_numpy()
         if not kept.any():
-            quarantine = self._folder.parent / _QUARANTINE
+            quarantine = f"{self._out}/{_QUARANTINE}"
             raise StoreError(f"{index.root}: none of its {len(kept)} images could be used; {quarantine} says why")
         entries = index.entries[kept].reset_index(drop=True)
         entries["image_key"] = self._rows.loc[kept, "image_key"].to_numpy()
-        manifest = make_manifest(entries, near_duplicate_groups(self.thumbnails()), secret)
+        manifest = make_manifest(entries, near_duplicate_groups(self._thumbnails), secret)
         return split_by_patient(manifest, settings.val_fraction, settings.test_fraction, settings.seed)
 
     def thumbnails(self) -> UInt8:
         """Thumbnails of the images that could be used, shape (n, 32, 32)."""
-        flat = b"".join(self._rows.loc[self._rows["rule"] == "", "thumbnail"])
-        return np.frombuffer(flat, np.uint8).reshape(-1, 32, 32)
+        return self._thumbnails
 
     def put_aside(self, index: Index) -> pd.DataFrame:
         """Files that were tried and could not be used."""
@@ -353,13 +466,21 @@ class _Written:
 
     def shards(self) -> tuple[Shard, ...]:
         """Every shard with its rows and digest."""
-        return tuple(
-            Shard(file=f"{stem}.npy", rows=int((table["rule"] == "").sum()), digest=str(table["digest"].iloc[0]))
-            for stem, table in self._tables.items()
-        )
+        return tuple(self._shards)
 
 
-def _write_quarantine(out: Path, *tables: pd.DataFrame) -> None:
+def _joined(pieces: list[UInt8]) -> UInt8:
+    """Put the pieces together, letting each go as it is copied."""
+    joined = np.empty((sum(map(len, pieces)), 32, 32), np.uint8)
+    end = len(joined)
+    while pieces:
+        piece = pieces.pop()
+        joined[end - len(piece) : end] = piece
+        end -= len(piece)
+    return joined
+
+
+def _write_quarantine(out: Folder, *tables: pd.DataFrame) -> None:
     rows = pd.concat([table[["path", "rule", "reason"]] for table in tables], ignore_index=True)
-    with write_aside(out / _QUARANTINE) as aside:
-        rows.sort_values("path").to_csv(aside, index=False, quoting=csv.QUOTE_MINIMAL)
+    text = rows.sort_values("path").to_csv(index=False, quoting=csv.QUOTE_MINIMAL)
+    out.write(_QUARANTINE, text.encode())

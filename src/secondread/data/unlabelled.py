@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from secondread.data.sources.headers import read_one
-from secondread.data.sources.listing import scan
+from secondread.data.sources.listing import is_ignored
 from secondread.data.store import Store
-from secondread.errors import ImageRejected
+from secondread.errors import ImageRejected, SourceError
 from secondread.imaging.limits import MOST_BYTES
+from secondread.storage.local import LocalFolder
 
 
 class Place(NamedTuple):
@@ -64,13 +65,21 @@ def folder_files(root: Path, apart: Path) -> Iterator[Listed]:
     while folders:
         folder, prefix = folders.pop()
         inside = []
-        for entry in sorted(scan(folder), key=lambda entry: entry.name):
+        for entry in sorted(_scan(folder), key=lambda entry: entry.name):
             path = prefix + entry.name
             if not entry.is_dir(follow_symlinks=False):
                 yield from _listed(entry, path)
             elif entry.path != os.fspath(apart):
                 inside.append((entry.path, path + "/"))
         folders += reversed(inside)
+
+
+def _scan(folder: str) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not is_ignored(entry.name)]
+    except PermissionError:
+        raise SourceError("a folder of the source cannot be opened; check its permissions") from None
 
 
 def _listed(entry: "os.DirEntry[str]", path: str) -> Iterator[Listed]:
@@ -136,7 +145,7 @@ def place_of(root: Path, file: Listed) -> Place | ImageRejected:
         )
     if file.place is not None:
         return file.place
-    header = read_one((root, file.path))
+    header = read_one(LocalFolder(root), file.path)
     if isinstance(header, ImageRejected):
         return header
     study = header and (header.study_uid or header.series_uid)  # a series whose study is not told is one of its own

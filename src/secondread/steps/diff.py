@@ -14,10 +14,11 @@ _BY = {
 }
 
 
-def diff(before: Path, after: Path, out: Path | None) -> bool:
+def diff(before: str | Path, after: str | Path, out: Path | None) -> bool:
     """Compare two stores, print a summary, and write `difference.json`, `images.csv` and `patients.csv`.
 
     Args:
+        before, after: paths or `s3://bucket/prefix`.
         out: the folder to write to; None writes nothing.
     Returns:
         whether a training would see the same.

@@ -23,7 +23,7 @@ from secondread.steps.present import (
 from secondread.steps.studies import log_studies, rows_of_test
 from secondread.steps.thresholds import study_thresholds_of, thresholds_of
 from secondread.tasks import Task, load_task
-from secondread.tracking.answer import answer_files
+from secondread.tracking.answer import answer_folder
 from secondread.tracking.home import home
 from secondread.tracking.model import bundle_folder, fetch_model
 from secondread.tracking.run import Run, open_run
@@ -77,11 +77,11 @@ def _chosen(config: RunConfig, description: BundleDescription, split: str) -> Pr
 
 def _answered(data: Prepared, model: Path, description: BundleDescription) -> tuple[pd.DataFrame, Rows]:
     """Predictions of the images that the model answered, and their places in the pixels."""
-    files = [data.root / path for path in data.manifest["path"]]
-    missing = sum(not file.is_file() for file in files)
+    paths = [str(path) for path in data.manifest["path"]]
+    missing = sum(seen is None or seen.kind != "file" for seen in data.root.look(paths))
     if missing:
-        raise SourceError(f"{data.root}: {missing} of the store's {len(files)} source files are gone; bring them back")
-    answers = pd.DataFrame(answer_files(model, files, "balanced"))
+        raise SourceError(f"{data.root}: {missing} of the store's {len(paths)} source files are gone; bring them back")
+    answers = pd.DataFrame(answer_folder(model, data.root, paths, "balanced"))
     answered = (answers["status"] == "ok").to_numpy()
     if not answered.all():
         foreign = int((answers["status"] == "out_of_scope").sum())

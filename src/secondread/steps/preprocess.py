@@ -8,15 +8,15 @@ from secondread.config import RunConfig
 from secondread.data.audit import audit
 from secondread.data.patient_key import load_secret
 from secondread.data.prepare import Prepared, counted, source_index
-from secondread.data.store import build_store
+from secondread.data.store import Pixels, build_store
 from secondread.imaging.preprocess import Preprocess
 from secondread.report.data_set import PAGE, data_set_page
-from secondread.storage import write_aside
+from secondread.storage import open_folder
 from secondread.tasks import load_task
 from secondread.tracking.home import home
 
 
-def preprocess(config: RunConfig, out: Path) -> None:
+def preprocess(config: RunConfig, out: str | Path) -> None:
     """Write a store, and say what was recognised, put aside and found by the audit.
 
     Raises:
@@ -26,17 +26,19 @@ def preprocess(config: RunConfig, out: Path) -> None:
     index = source_index(config.data.path, config.data.layout, task, config, home(), print)
     form = Preprocess.build(task, config.preprocess, index.unit, index.display_window)
     secret = load_secret(home())
-    store = build_store(index, task.name, form, config.data, out, secret, config.execution.workers)
+    store = build_store(index, task.name, form, config.data, out, secret, config.execution.who)
     put_aside = counted(store.put_aside()["rule"])
     report = audit(store.manifest)
     print(report.text())
     for rule, count in put_aside.items():
-        print(f"put aside: {count:,} by rule {rule}; see {out / 'quarantine.csv'}")
+        print(f"put aside: {count:,} by rule {rule}; see {out}/quarantine.csv")
     manifest = store.manifest.assign(row=np.arange(len(store.manifest)), fold=-1)
-    made = Prepared(store.name, Path(store.description.root), manifest, store.pixels, form, {}, report, put_aside)
-    with write_aside(out / PAGE) as aside:
-        aside.write_text(data_set_page(task, made))
-    print(f"what is in it: {out / PAGE}")
+    root = open_folder(store.description.root)
+    is_here = store.folder.file_here(PAGE) is not None  # of a store on S3 the page has no images: all would be fetched
+    pixels = store.pixels if is_here else Pixels([])
+    made = Prepared(store.name, root, manifest, pixels, form, {}, report, put_aside)
+    store.folder.write(PAGE, data_set_page(task, made).encode())
+    print(f"what is in it: {out}/{PAGE}")
     print(
         f"store of {len(store.manifest):,} images in {out}; next: python -m secondread train --task {task.name} "
         f"--data {out} --model {config.model.name}"

@@ -153,8 +153,8 @@ def _example(prepared: Prepared, task: Task) -> bytes | None:
     """The file of the first image with the primary label, or of the first at all; None when it is not there."""
     manifest = prepared.manifest
     first = int((manifest[f"label_{task.primary}"] == 1).to_numpy().argmax())
-    path = prepared.root / str(manifest["path"].iloc[first])
-    return path.read_bytes() if path.is_file() else None
+    path = str(manifest["path"].iloc[first])
+    return prepared.root.read(path) if prepared.root.has(path) else None
 
 
 def summary_line(metrics: Mapping[str, float], group: str = "test") -> str:

@@ -95,7 +95,7 @@ def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed
     root = Path(source).resolve()
     if source == PHANTOM:
         config = load_config(task.name, {"data": PHANTOM})
-        root = source_index(PHANTOM, "auto", task, config, home(), print).root.resolve()
+        root = Path(source_index(PHANTOM, "auto", task, config, home(), print).root.address).resolve()
     elif is_store(root):
         store = open_store(root)
         if store.description.task != task.name:

@@ -18,6 +18,9 @@ from tqdm import tqdm
 
 from secondread.errors import BundleError
 from secondread.execution import refresh_s
+from secondread.storage import Folder
+from secondread.storage.here import files_here
+from secondread.storage.local import LocalFolder
 
 _SCRIPT = Path(__file__).with_name("isolated.py")
 BATCH = 64  # files a request
@@ -105,7 +108,12 @@ class AnsweringModel:
 
 
 def answer_files(model: Path, files: Sequence[Path], operating_point: str) -> list[Answer]:
-    """Answer each file, in order, with a progress bar.
+    """Answer each file, in order, with a progress bar; see `answer_folder`."""
+    return answer_folder(model, LocalFolder(Path()), [str(file) for file in files], operating_point)
+
+
+def answer_folder(model: Path, folder: Folder, paths: Sequence[str], operating_point: str) -> list[Answer]:
+    """Answer each of these files of a folder, in order, with a progress bar.
 
     Args:
         model: folder of a logged model.
@@ -115,9 +123,10 @@ def answer_files(model: Path, files: Sequence[Path], operating_point: str) -> li
         BundleError: as `AnsweringModel.answer`; what the model said went to stderr.
     """
     answers: list[Answer] = []
-    with AnsweringModel(model, operating_point) as child, answer_bar(len(files)) as bar:
-        for start in range(0, len(files), BATCH):
-            answers += child.answer(files[start : start + BATCH])
+    with AnsweringModel(model, operating_point) as child, answer_bar(len(paths)) as bar:
+        for start in range(0, len(paths), BATCH):
+            with files_here(folder, paths[start : start + BATCH]) as files:
+                answers += child.answer(files)
             bar.update(len(answers) - bar.n)
     return answers
 

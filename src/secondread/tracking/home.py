@@ -1,9 +1,5 @@
-"""Where a project keeps what is not in MLflow: caches, resumable state, locks and the patient-key secret."""
+"""Where a project keeps what is not in MLflow; steps and searches ask here."""
 
-import os
-from pathlib import Path
+from secondread.storage.home import home
 
-
-def home() -> Path:
-    """The folder named by SECONDREAD_HOME, or `.secondread` where the command runs."""
-    return Path(os.environ.get("SECONDREAD_HOME", ".secondread")).absolute()
+__all__ = ["home"]

@@ -14,7 +14,7 @@ from bad_files.neighbours import neighbours
 from bad_files.odd import make_irregular
 from bad_files.sound import SOUND
 
-from secondread.data.chunk import Chunk, write_chunk
+from secondread.data.chunk import PLAN, Chunk, write_chunk
 from secondread.data.sources.headers import read_one
 from secondread.data.unlabelled import Place, folder_files, place_of
 from secondread.errors import ImageRejected
@@ -22,6 +22,7 @@ from secondread.imaging import sandbox
 from secondread.imaging.decoder_pool import DecoderPool, Patience
 from secondread.imaging.dicom.read import Header
 from secondread.imaging.preprocess import Preprocess
+from secondread.storage import open_folder
 
 XRAYS = Preprocess(unit="display", size=64, channels=1, modalities=("DX",))
 EVERY = 7  # bad file is tried here, and all of them in `make test-all`
@@ -60,8 +61,9 @@ def write_among_neighbours(folder: Path, bad: list[BadFile]) -> tuple[list[str],
 
 def preprocess(folder: Path, names: list[str], out: Path) -> tuple[pd.DataFrame, np.ndarray]:
     out.mkdir()
-    write_chunk(Chunk(0, folder, tuple(names), XRAYS, out))
-    return pd.read_parquet(out / "00000.parquet"), np.load(out / "00000.npy")
+    (out / PLAN).touch()
+    write_chunk(Chunk(0, open_folder(folder), tuple(names), XRAYS, open_folder(out)))
+    return pd.read_parquet(out / "shards" / "00000.parquet"), np.load(out / "shards" / "00000.npy")
 
 
 def test_every_format_is_read_where_it_is_sound(decoder: DecoderPool) -> None:
@@ -104,7 +106,7 @@ def test_a_header_of_any_file_is_told_or_refused(decoder: DecoderPool, some: lis
     told = set()
     for bad in some:
         (tmp_path / "file").write_bytes(bad.data)
-        told.add(type(read_one((tmp_path, "file"))))
+        told.add(type(read_one(open_folder(tmp_path), "file")))
     assert told == {Header, ImageRejected, type(None)}
 
 

@@ -117,7 +117,7 @@ def test_rows_lead_to_the_pixels_of_their_files(home: Path, workplace: Path) -> 
     data = ready(write_folders(workplace / "folder"), home, data__limit=10, data__positive_fraction=0.4)
     assert len(data.manifest) < 10
     for path, row in zip(data.manifest["path"], data.rows(data.manifest["split"] != ""), strict=True):
-        pixels = data.preprocess.pixels((data.root / str(path)).read_bytes())
+        pixels = data.preprocess.pixels(data.root.read(str(path)))
         assert np.array_equal(data.pixels.take(np.array([row]))[0], pixels)
 
 
@@ -137,7 +137,7 @@ def test_a_store_is_taken_as_it_is(home: Path, workplace: Path, count_preprocess
     assert len(count_preprocessed) == 40
     data = ready(workplace / "store", home)
     assert len(count_preprocessed) == 40
-    assert (data.name, data.root) == ("class_folders", folder)
+    assert (data.name, data.root.address) == ("class_folders", str(folder))
     assert data.manifest_digest == ready(folder, home).manifest_digest
 
 

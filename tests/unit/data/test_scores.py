@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pandas as pd
@@ -66,7 +67,7 @@ def test_a_part_that_a_power_cut_tore_is_answered_again(tmp_path: Path, job: Job
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, job: Job) -> None:
     opened(tmp_path, job)
-    left = tmp_path / "out" / "unfinished" / "parts" / ".000000.parquet.4194999.part"
+    left = tmp_path / "out" / "unfinished" / "parts" / f".000000.parquet.4194999@{platform.node()}.part"
     left.write_text("half")
     opened(tmp_path, job)
     assert not left.exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -39,9 +40,9 @@ from secondread.config import DataSettings, PreprocessSettings
 from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import load_task
 task, quick, images = load_task("pneumonia"), chunk._preprocess_file, iter(range(1000))
-def slow(path, preprocess):
+def slow(data, preprocess):
     time.sleep(60 if next(images) == 20 else 0)
-    return quick(path, preprocess)
+    return quick(data, preprocess)
 chunk._preprocess_file = slow
 index = open_source(Path(sys.argv[1]), task)
 form = Preprocess.build(task, PreprocessSettings(size=16), index.unit, index.display_window)
@@ -94,14 +95,14 @@ def content(out: Path) -> dict[str, bytes]:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, image: int) -> Callable[[], int]:
     """Raise when the image of that number is begun; returns a count of images begun."""
-    begun: list[Path] = []
+    begun: list[object] = []
     preprocess_file = chunk_module._preprocess_file
 
-    def counted(path: Path, preprocess: Preprocess) -> object:
-        begun.append(path)
+    def counted(data: bytes | OSError, preprocess: Preprocess) -> object:
+        begun.append(data)
         if len(begun) == image:
             raise Interrupted
-        return preprocess_file(path, preprocess)
+        return preprocess_file(data, preprocess)
 
     monkeypatch.setattr(chunk_module, "_preprocess_file", counted)
     return lambda: len(begun)
@@ -148,7 +149,7 @@ def test_a_job_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(
             time.sleep(0.02)
         job.send_signal(signal.SIGKILL)
     # What a kill leaves that falls between two bytes of a file.
-    (out / "shards" / f".00001.npy.{job.pid}.part").write_bytes(b"half")
+    (out / "shards" / f".00001.npy.{job.pid}@{platform.node()}.part").write_bytes(b"half")
     with pytest.raises(StoreError, match="unfinished; run the same preprocess command again to finish it"):
         open_store(out)
     build(index_of(folder), out)
@@ -161,7 +162,7 @@ def test_what_another_living_process_writes_aside_is_left_alone(folder: Path, tm
         interrupt_at(patch, 20)
         with pytest.raises(Interrupted):
             build(index_of(folder), tmp_path / "store")
-    alive = tmp_path / "store" / "shards" / f".00001.npy.{os.getppid()}.part"
+    alive = tmp_path / "store" / "shards" / f".00001.npy.{os.getppid()}@{platform.node()}.part"
     alive.write_bytes(b"half")
     build(index_of(folder), tmp_path / "store")
     assert alive.read_bytes() == b"half"

@@ -16,6 +16,7 @@ from secondread.imaging import sandbox
 from secondread.imaging.decoder_pool import DecoderLost, DecoderPool
 from secondread.imaging.dicom.read import read_header
 from secondread.imaging.sandbox import safe_header, safe_pixels
+from secondread.storage import open_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +34,7 @@ def test_a_header_of_very_many_elements_ends_in_time(monkeypatch: pytest.MonkeyP
     pool = DecoderPool(None, seconds=0.05, wall_seconds=60)
     monkeypatch.setattr("secondread.imaging.sandbox._pool", lambda _: pool)
     (tmp_path / "a.dcm").write_bytes(crowded_before_the_patient())
-    answer = read_one((tmp_path, "a.dcm"))
+    answer = read_one(open_folder(tmp_path), "a.dcm")
     assert isinstance(answer, ImageRejected)
     assert answer.rule == "timeout"
     assert safe_header(HEAD) == read_header(HEAD)

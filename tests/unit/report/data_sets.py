@@ -1,7 +1,5 @@
 """Data sets of every kind that a page may have to show."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from secondread.data.manifest import make_manifest
 from secondread.data.prepare import Prepared
 from secondread.data.store import Pixels
 from secondread.imaging.preprocess import Preprocess
+from secondread.storage import open_folder
 from secondread.tasks import load_task
 
 SECRET = b"a secret of the tests"
@@ -70,4 +69,4 @@ def chests(patients: int = 9) -> Prepared:
 def prepared(manifest: pd.DataFrame, images: NDArray[np.uint8], form: Preprocess, aside: dict[str, int]) -> Prepared:
     """What `prepare` would give."""
     manifest = manifest.assign(row=np.arange(len(manifest)), fold=-1)
-    return Prepared("layout", Path("Secret^Root"), manifest, Pixels([images]), form, {}, audit(manifest), aside)
+    return Prepared("layout", open_folder("Secret^Root"), manifest, Pixels([images]), form, {}, audit(manifest), aside)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -11,6 +11,8 @@ from secondread.data.sources.headers import with_headers
 from secondread.data.sources.index import Index, make_index, unit_of
 from secondread.data.sources.listing import list_files, subfolders, without_label
 from secondread.errors import SourceError
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 _SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
@@ -45,12 +47,12 @@ class ClassFolders:
     layout = "class_folders"
     tasks = ("hemorrhage", "pneumonia")
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """At least one folder named as a class of any task."""
-        names = _class_names(root) if root.is_dir() else set()
+        names = _class_names(root)
         return f"folders named {', '.join(sorted(names))}" if names else None
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
         _refuse_other_task(root, task)
         listing = list_files(root)
@@ -91,20 +93,19 @@ def _plain(folder: str) -> str:
     return re.sub("[^a-z]", "", folder.lower())
 
 
-def _class_names(root: Path) -> set[str]:
+def _class_names(root: Folder) -> set[str]:
     """Plain names of the class folders down to some depth, of any task."""
     names: set[str] = set()
-    level = [root]
+    level = [""]
     for _ in range(_DEPTH):
-        below = [path for folder in level for path in subfolders(folder).values()]
-        names |= {
-            _plain(path.name) for path in below if any(_meaning(path.name, task) is not None for task in _PRESENT)
-        }
+        below = [path for folder in level for path in subfolders(root, folder).values()]
+        found = {path.rpartition("/")[2] for path in below}
+        names |= {_plain(name) for name in found if any(_meaning(name, task) is not None for task in _PRESENT)}
         level = below
     return names
 
 
-def _refuse_other_task(root: Path, task: Task) -> None:
+def _refuse_other_task(root: Folder, task: Task) -> None:
     names = _class_names(root)
     others = sorted(name for name in names if _meaning(name, task.name) is None)
     if others or not names:

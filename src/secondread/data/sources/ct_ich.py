@@ -7,7 +7,7 @@ Source: Hssayeni, PhysioNet, doi:10.13026/w8q8-ky94, version 1.0.0.
 
 import csv
 import re
-from pathlib import Path
+from io import StringIO
 
 import pandas as pd
 
@@ -17,6 +17,8 @@ from secondread.data.sources.label_csv import columns_of, drop_repeats, read_num
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import Listing, list_files, put_aside, subfolders, without_label
 from secondread.data.sources.subgroups import age_band, sex_of
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 _TABLE = "hemorrhage_diagnosis.csv"
@@ -35,17 +37,17 @@ class CtIch:
     layout = "ct_ich"
     tasks = ("hemorrhage",)
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """A table `hemorrhage_diagnosis.csv` of patients and slices."""
-        return f"{_TABLE} of patients and slices" if set(columns_of(root / _TABLE)) >= _COLUMNS else None
+        return f"{_TABLE} of patients and slices" if set(columns_of(root, _TABLE)) >= _COLUMNS else None
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
         rows = _read(root)
         folder = subfolders(root).get("patients_ct")
         listing = list_files(root, folder) if folder else Listing((), ())
         files = {(int(match[1]), int(match[2])): path for path in listing.regular if (match := _SLICE.fullmatch(path))}
-        sex, age = _sex_and_age(root / _DEMOGRAPHICS)
+        sex, age = _sex_and_age(root)
         rows = rows.assign(
             subgroup_sex=[sex.get(patient, "") for patient in rows["patient"]],
             subgroup_age=[age.get(patient, "") for patient in rows["patient"]],
@@ -66,8 +68,8 @@ class CtIch:
         return make_index(self.layout, root, task, rows[found], aside, [], display_window=_WINDOW)
 
 
-def _read(root: Path) -> pd.DataFrame:
-    table = read_table(root / _TABLE, root)
+def _read(root: Folder) -> pd.DataFrame:
+    table = read_table(root, _TABLE)
     present = [name for name in _SUBTYPES if name in table]
     rows = pd.DataFrame(
         {
@@ -81,17 +83,17 @@ def _read(root: Path) -> pd.DataFrame:
     return drop_repeats(rows, ["patient", "order"], root)
 
 
-def _sex_and_age(table: Path) -> tuple[dict[int, str], dict[int, str]]:
+def _sex_and_age(root: Folder) -> tuple[dict[int, str], dict[int, str]]:
     """Sex and age band by patient number; empty where the table is not there or is another one.
 
     Its header spans two lines and its rows differ in length, so its first three columns are read by place: patient
     number, age in years, gender.
     """
-    if not table.is_file():
+    if not root.has(_DEMOGRAPHICS):
         return {}, {}
+    lines = StringIO(root.read(_DEMOGRAPHICS).decode("utf-8-sig", errors="replace"), newline="")
     try:
-        with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            rows = [row for row in csv.reader(lines) if len(row) > 2 and re.fullmatch(r"[0-9]{1,9}", row[0].strip())]
+        rows = [row for row in csv.reader(lines) if len(row) > 2 and re.fullmatch(r"[0-9]{1,9}", row[0].strip())]
     except csv.Error:
         return {}, {}
     sex = {int(row[0]): sex_of(row[2]) for row in rows}

@@ -3,13 +3,15 @@
 Source: F. Kitamura, Kaggle, kaggle.com/datasets/felipekitamura/head-ct-hemorrhage. Every slice is of another person.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from secondread.config import WINDOWS
 from secondread.data.sources.index import Index, make_index
 from secondread.data.sources.label_csv import columns_of, drop_repeats, read_numbers, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, without_label
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 
@@ -19,15 +21,15 @@ class HeadCt:
     layout = "head_ct"
     tasks = ("hemorrhage",)
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """A table `labels.csv` of `id, hemorrhage`."""
-        if columns_of(root / "labels.csv") == ["id", "hemorrhage"]:
+        if columns_of(root, "labels.csv") == ["id", "hemorrhage"]:
             return "labels.csv with the columns id and hemorrhage"
         return None
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
-        table = read_table(root / "labels.csv", root)
+        table = read_table(root, "labels.csv")
         rows = table.assign(
             id=read_numbers(table["id"], f"{root}: id"),
             label_any=read_labels(table["hemorrhage"], f"{root}: hemorrhage"),

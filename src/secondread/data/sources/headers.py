@@ -1,24 +1,26 @@
 """Whose image a DICOM file is, read from many headers at once."""
 
-from pathlib import Path
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from secondread.data.sources.listing import put_aside
+from secondread.data.sources.listing import put_aside, require_there
 from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import ImageRejected
-from secondread.execution import map_in_processes
+from secondread.execution import Workers, map_in_processes
 from secondread.imaging.dicom.plain import is_deflated
 from secondread.imaging.dicom.read import Header, read_header
 from secondread.imaging.limits import MOST_BYTES
 from secondread.imaging.sandbox import safe_header
+from secondread.storage import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PREFIX = 1 << 16
+_FILES = 128  # a worker's job
 _RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 _COLUMNS: "Mapping[str, Callable[[Header], str]]" = {
     "patient": lambda header: header.patient_id,
@@ -29,19 +31,21 @@ _COLUMNS: "Mapping[str, Callable[[Header], str]]" = {
 }
 
 
-def with_headers(rows: pd.DataFrame, root: Path, workers: int | None) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+def with_headers(rows: pd.DataFrame, root: Folder, workers: Workers) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     """Fill patient, study, series, order, sex and age band of DICOM images where the source does not know them.
 
     Args:
         rows: has `path`; may have the other columns.
-        workers: processes that read.
+        workers: who reads.
     Returns:
         The rows with `modality` added ("" for pictures), without those whose header cannot be read, and these as put
         aside.
     """
-    candidates = [(root, str(path)) for path in rows["path"] if not str(path).lower().endswith(_RASTER_SUFFIXES)]
-    read = map_in_processes(read_one, candidates, workers, "reading DICOM headers") if candidates else iter(())
-    answers = dict(zip((path for _, path in candidates), read, strict=True))
+    candidates = [str(path) for path in rows["path"] if not str(path).lower().endswith(_RASTER_SUFFIXES)]
+    jobs = [(root, candidates[start : start + _FILES]) for start in range(0, len(candidates), _FILES)]
+    said = f"reading {len(candidates):,} DICOM headers"
+    read = map_in_processes(read_headers, jobs, workers, said) if jobs else iter(())
+    answers = dict(zip(candidates, chain.from_iterable(read), strict=True))
     found = [answers.get(str(path)) for path in rows["path"]]
     rejected = [
         put_aside([str(path)], answer.rule, answer.reason)
@@ -52,22 +56,34 @@ def with_headers(rows: pd.DataFrame, root: Path, workers: int | None) -> tuple[p
     return _filled(rows[kept], [answer for answer in found if not isinstance(answer, ImageRejected)]), rejected
 
 
-def read_one(file: tuple[Path, str]) -> Header | ImageRejected | None:
-    """Read one header, in a worker.
+def read_headers(job: "tuple[Folder, Sequence[str]]") -> "list[Header | ImageRejected | None]":
+    """Read headers, in a worker.
 
     Args:
-        file: root, and path relative to it.
+        job: root, and paths relative to it.
     Returns:
         None for a file that is no DICOM (PS3.10 7.1: `DICM` behind 128 bytes).
+    Raises:
+        SourceError: this machine has no such root.
     """
-    root, path = file
+    root, paths = job
+    require_there(root, paths)
+    return [_read_one(root, path, start) for path, start in zip(paths, root.read_each(paths, _PREFIX), strict=True)]
+
+
+def read_one(root: Folder, path: str) -> Header | ImageRejected | None:
+    """Read one header, as `read_headers` does."""
+    return _read_one(root, path, next(root.read_each([path], _PREFIX)))
+
+
+def _read_one(root: Folder, path: str, start: bytes | OSError) -> Header | ImageRejected | None:
+    if isinstance(start, OSError):
+        return ImageRejected("unreadable", "the file cannot be opened")
+    if start[128:132] != b"DICM":
+        return None
     try:
-        with (root / path).open("rb") as opened:
-            start = opened.read(_PREFIX)
-            if start[128:132] != b"DICM":
-                return None
-            # The pixels are not needed, and headers hardly ever need more than the start; a deflated one does.
-            return _from_prefix(start) or safe_header(start + opened.read(MOST_BYTES["dicom"]))
+        # The pixels are not needed, and headers hardly ever need more than the start; a deflated one does.
+        return _from_prefix(start) or safe_header(root.read(path, MOST_BYTES["dicom"] + _PREFIX))
     except ImageRejected as rejected:
         return rejected
     except OSError:

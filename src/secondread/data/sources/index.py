@@ -1,7 +1,6 @@
 """What every source answers: an index of its images, with labels, patients and what was put aside."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,8 @@ from secondread.data.manifest import subgroup_columns
 from secondread.data.sources.labels import complete_labels
 from secondread.data.sources.listing import put_aside as put_aside_rows
 from secondread.errors import SourceError
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 _TEXT_COLUMNS = ("path", "patient", "study", "series", "split")
@@ -36,7 +37,7 @@ class Index:
     """
 
     layout: str
-    root: Path
+    root: Folder
     entries: pd.DataFrame
     put_aside: pd.DataFrame
     unit: Unit
@@ -55,10 +56,10 @@ class Source(Protocol):
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that it has labels for."""
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """Say why `root` is this layout, or None when it is not. Quick, whatever the number of files."""
 
-    def index(self, root: Path, task: Task, workers: int | None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers) -> Index:
         """Index the images of `root`; `workers` read DICOM headers.
 
         Raises:
@@ -68,7 +69,7 @@ class Source(Protocol):
 
 def make_index(
     layout: str,
-    root: Path,
+    root: Folder,
     task: Task,
     rows: pd.DataFrame,
     put_aside: list[pd.DataFrame],

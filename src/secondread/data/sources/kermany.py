@@ -6,12 +6,14 @@ second whole copy in `chest_xray/chest_xray` beside `__MACOSX`.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pandas as pd
 
 from secondread.data.sources.index import Index, make_index
 from secondread.data.sources.listing import file_names, list_files, subfolders, without_label
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 _CLASSES = {"normal": 0.0, "pneumonia": 1.0}
@@ -28,28 +30,28 @@ class Kermany:
     layout = "chest_xray"
     tasks = ("pneumonia",)
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """Folders NORMAL or PNEUMONIA, perhaps inside train, val and test, with files named as Kermany's are."""
-        base = _base(root) if root.is_dir() else None
+        base = _base(root)
         if base is None:
             return None
-        splits = ", ".join(name for name in _SPLITS if name in subfolders(base))
-        copies = " (the nested copy is counted once)" if _base_below(base) else ""
+        splits = ", ".join(name for name in _SPLITS if name in subfolders(root, base))
+        copies = " (the nested copy is counted once)" if _base_below(root, base) else ""
         return f"Kermany's file names in NORMAL and PNEUMONIA folders{f' of {splits}' if splits else ''}{copies}"
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
         base = _base(root)
         assert base is not None, "index follows recognises"
         # A split given alone, such as chest_xray/test, names its patients as the whole does.
-        alone = _SPLITS.get(root.resolve().name.lower(), "")
+        alone = _SPLITS.get(root.name.lower(), "")
         rows, aside, report = [], [], []
-        for folder, split in _split_folders(base):
+        for folder, split in _split_folders(root, base):
             listing = list_files(root, folder)
-            found, unlabelled = _rows(listing.regular, len(folder.relative_to(root).parts), split, split or alone)
+            found, unlabelled = _rows(listing.regular, len(PurePosixPath(folder).parts), split, split or alone)
             rows.append(found)
             aside += [listing.put_aside(), without_label(unlabelled)]
-            if folder.name.lower() == "val":
+            if PurePosixPath(folder).name.lower() == "val":
                 report.append(f"the official val of {len(found)} images joins train; a val is drawn by patient")
         return make_index(self.layout, root, task, pd.concat(rows, ignore_index=True), aside, report)
 
@@ -95,29 +97,32 @@ def _rows(paths: tuple[str, ...], depth: int, split: str, namespace: str) -> tup
     return rows, [path for path in paths if path not in known]
 
 
-def _split_folders(base: Path) -> Iterator[tuple[Path, str]]:
-    folders = subfolders(base)
+def _split_folders(root: Folder, base: str) -> Iterator[tuple[str, str]]:
+    folders = subfolders(root, base)
     splits = [(folders[name], split) for name, split in _SPLITS.items() if name in folders]
     yield from splits or [(base, "")]
 
 
-def _base(root: Path) -> Path | None:
+def _base(root: Folder) -> str | None:
     """The shallowest folder that has the layout, so that nested copies are counted once."""
-    return root if _is_base(root) else _base_below(root)
+    return "" if _is_base(root, "") else _base_below(root, "")
 
 
-def _base_below(root: Path) -> Path | None:
-    level = [root]
+def _base_below(root: Folder, base: str) -> str | None:
+    level = [base]
     for _ in range(_DEPTH):
-        level = [folder for parent in level for name, folder in subfolders(parent).items() if name not in _SPLITS]
+        level = [folder for parent in level for name, folder in subfolders(root, parent).items() if name not in _SPLITS]
         for folder in level:
-            if _is_base(folder):
+            if _is_base(root, folder):
                 return folder
     return None
 
 
-def _is_base(folder: Path) -> bool:
+def _is_base(root: Folder, folder: str) -> bool:
     classes = [
-        path for part, _ in _split_folders(folder) for name, path in subfolders(part).items() if name in _CLASSES
+        path
+        for part, _ in _split_folders(root, folder)
+        for name, path in subfolders(root, part).items()
+        if name in _CLASSES
     ]
-    return any(patient_of(name, "") for path in classes for name in file_names(path))
+    return any(patient_of(name, "") for path in classes for name in file_names(root, path))

@@ -1,13 +1,16 @@
 """The files below a folder: what may be read, and what is put aside because it is no regular file."""
 
 import os
-from collections.abc import Iterable, Iterator
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from secondread.errors import SourceError
+from secondread.storage import Folder
+from secondread.storage.folder import Entry
 
 # What operating systems and archives leave behind, and the phantom's lesion masks: never images to learn from.
 _IGNORED = {"__macosx", "masks", "thumbs.db", "desktop.ini"}
@@ -61,64 +64,67 @@ def is_image_name(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in _IMAGE_SUFFIXES  # noqa: PTH122 (a string, many times over)
 
 
-def list_files(root: Path, below: Path | None = None) -> Listing:
-    """List every file below `below` (default: the root itself), with paths relative to the root."""
-    regular: list[str] = []
-    irregular: list[str] = []
-    start = below or root
-    prefix = "" if start == root else start.relative_to(root).as_posix() + "/"
-    folders = [(os.fspath(start), prefix)]
-    while folders:
-        folder, prefix = folders.pop()
-        for entry in scan(folder):
-            path = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((entry.path, path + "/"))
-            elif entry.is_file(follow_symlinks=False):
-                regular.append(path)
-            else:
-                irregular.append(path)
-    return Listing.of(regular, irregular)
-
-
-def subfolders(folder: Path) -> dict[str, Path]:
-    """Real folders directly inside a folder, by lower-case name."""
-    found = [Path(entry.path) for entry in scan(os.fspath(folder)) if entry.is_dir(follow_symlinks=False)]
-    return {path.name.lower(): path for path in sorted(found, reverse=True)}
-
-
-def file_names(folder: Path) -> Iterator[str]:
-    """Names of the plain files directly inside a folder."""
-    return (entry.name for entry in scan(os.fspath(folder)) if entry.is_file(follow_symlinks=False))
-
-
-def require_folder(root: Path) -> None:
-    """Refuse a root that is missing or unreadable.
+def list_files(root: Folder, below: str = "") -> Listing:
+    """List every file at any depth of `below` (default: the root itself), with paths relative to the root.
 
     Raises:
-        SourceError: it does not exist.
+        SourceError: a folder cannot be opened.
     """
-    if not root.exists():
-        raise SourceError(f"{root}: there is no such folder or file; check the path behind `data`")
+    with _opening():
+        found = list(root.walk(below, is_ignored))
+    regular = [entry.path for entry in found if entry.kind == "file"]
+    return Listing.of(regular, [entry.path for entry in found if entry.kind != "file"])
 
 
-def scan(folder: str) -> list[os.DirEntry[str]]:
-    """Entries of one folder, without what operating systems and archives leave behind.
+def subfolders(root: Folder, below: str = "") -> dict[str, str]:
+    """Paths of the real folders directly inside `below`, by lower-case name."""
+    found = sorted((entry for entry in scan(root, below) if entry.kind == "folder"), reverse=True)
+    return {entry.name.lower(): entry.path for entry in found}
+
+
+def file_names(root: Folder, below: str = "") -> Iterator[str]:
+    """Names of the plain files directly inside `below`."""
+    return (entry.name for entry in scan(root, below) if entry.kind == "file")
+
+
+def require_there(root: Folder, paths: Sequence[str]) -> None:
+    """Refuse to work where the source is not, as on a cluster's machine that does not share its disk.
+
+    Args:
+        paths: files that were there when the source was indexed; any one of them may be gone since.
+    Raises:
+        SourceError: it is not there, or empty.
+    """
+    if not root.is_shared and not (root.is_there() and (len(paths) == 1 or any(root.look(paths)))):
+        raise SourceError(
+            f"{root}: machine {platform.node()} has no such folder; a cluster's workers need an s3:// address, or a "
+            "folder that all of them share under this path"
+        )
+
+
+def scan(root: Folder, below: str = "") -> Iterator[Entry]:
+    """What lies directly in `below`, without what operating systems and archives leave behind.
 
     Raises:
         SourceError: it cannot be opened.
     """
+    with _opening():
+        yield from (entry for entry in root.entries(below) if not is_ignored(entry.name))
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a name is one that operating systems and archives leave behind."""
+    return name.startswith(".") or name.lower() in _IGNORED
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
     try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not _is_ignored(entry.name)]
+        yield
     except OSError as error:  # its text names the folder
         raise SourceError(
             f"a folder of the source cannot be opened ({error.strerror}); mend it, or move it elsewhere"
         ) from None
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _IGNORED
 
 
 def _is_text(path: str) -> bool:

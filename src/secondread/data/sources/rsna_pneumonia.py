@@ -3,7 +3,7 @@
 Source: kaggle.com/c/rsna-pneumonia-detection-challenge.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -12,6 +12,8 @@ from secondread.data.sources.index import Index, make_index
 from secondread.data.sources.label_csv import columns_of, read_table
 from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, subfolders, without_label
+from secondread.execution import Workers
+from secondread.storage import Folder
 from secondread.tasks import Task
 
 _COLUMNS = {"patientid", "target"}
@@ -24,15 +26,15 @@ class RsnaPneumonia:
     layout = "rsna_pneumonia"
     tasks = ("pneumonia",)
 
-    def recognises(self, root: Path) -> str | None:
+    def recognises(self, root: Folder) -> str | None:
         """A stage's labels with `patientId` and `Target`, and its images."""
         return "a stage's labels with patientId and Target, and its DICOM images" if _stage(root) else None
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
         stage = _stage(root)
         assert stage is not None, "index follows recognises"
-        labels = _read(root, root / f"{stage}_labels.csv")
+        labels = _read(root, f"{stage}_labels.csv")
         listing = list_files(root, subfolders(root)[f"{stage}_images"])
         files = {PurePosixPath(path).stem: path for path in listing.regular if path.lower().endswith(".dcm")}
         found = labels["patient"].isin(files.keys())
@@ -45,9 +47,9 @@ class RsnaPneumonia:
         return make_index(self.layout, root, task, rows, [listing.put_aside(), missing, unlabelled, *rejected], [])
 
 
-def _read(root: Path, table: Path) -> pd.DataFrame:
+def _read(root: Folder, table: str) -> pd.DataFrame:
     """One row an image; the index is its first line."""
-    read = read_table(table, root)
+    read = read_table(root, table)
     boxes = pd.DataFrame(
         {
             "line": read.index,
@@ -59,11 +61,9 @@ def _read(root: Path, table: Path) -> pd.DataFrame:
     return images.set_index("line")
 
 
-def _stage(root: Path) -> str | None:
-    if not root.is_dir():
-        return None
+def _stage(root: Folder) -> str | None:
     folders = subfolders(root)
     for stage in _STAGES:
-        if f"{stage}_images" in folders and set(columns_of(root / f"{stage}_labels.csv")) >= _COLUMNS:
+        if f"{stage}_images" in folders and set(columns_of(root, f"{stage}_labels.csv")) >= _COLUMNS:
             return stage
     return None

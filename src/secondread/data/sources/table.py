@@ -4,8 +4,7 @@ Labels are 1, 0 or empty for unknown; columns are named by label or `label_<labe
 `sex`, `age` (in years) and any column `subgroup_<name>` tell the subgroups that a model's figures are looked at for.
 """
 
-import stat
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -18,6 +17,9 @@ from secondread.data.sources.labels import read_labels
 from secondread.data.sources.listing import list_files, put_aside, without_label
 from secondread.data.sources.subgroups import age_band, sex_of
 from secondread.errors import SourceError
+from secondread.execution import Workers
+from secondread.storage import Folder
+from secondread.storage.folder import Seen
 from secondread.tasks import Task, load_task, task_names
 
 _TEXTS = ("patient", "study", "series")
@@ -36,30 +38,36 @@ class Table:
     layout = "table"
     tasks = ("hemorrhage", "pneumonia")
 
-    def recognises(self, root: Path) -> str | None:
-        """A `path` column and a column of any task's label."""
-        return "a table with the column path and columns of labels" if _table(root) else None
+    def __init__(self, table: str | None = None) -> None:
+        self._named = table
 
-    def index(self, root: Path, task: Task, workers: int | None = None) -> Index:
+    def recognises(self, root: Folder) -> str | None:
+        """A `path` column and a column of any task's label."""
+        return "a table with the column path and columns of labels" if self._table(root) else None
+
+    def index(self, root: Folder, task: Task, workers: Workers = None) -> Index:
         """Index the images; see `Source.index`."""
-        table = _table(root)
+        table = self._table(root)
         assert table is not None, "index follows recognises"
         rows = drop_repeats(_read(root, table, task), ["path"], root)
-        judged = rows["path"].map(lambda path: _judge(table.parent, path))
+        named = {PurePosixPath(path).as_posix() for path in rows["path"]}
+        found = list_files(root).regular if self._named is None else ()
+        judged = pd.Series(_judge(root, list(rows["path"])), rows.index, dtype=str)
         aside = [put_aside(list(rows.loc[judged == rule, "path"]), rule, reason) for rule, reason in _REASONS.items()]
-        if root.is_dir():
-            named = {PurePosixPath(path).as_posix() for path in rows["path"]}
-            listing = list_files(root)
-            aside.append(without_label([path for path in listing.regular if path not in named]))
-        rows, rejected = with_headers(rows[judged == ""], table.parent, workers)
+        aside.append(without_label([path for path in found if path not in named]))
+        rows, rejected = with_headers(rows[judged == ""], root, workers)
         window = WINDOWS["brain"] if task.name == "hemorrhage" else None
-        return make_index(
-            self.layout, table.parent, task, rows, [*aside, *rejected], [], unit=unit_of(rows), display_window=window
-        )
+        aside += rejected
+        return make_index(self.layout, root, task, rows, aside, [], unit=unit_of(rows), display_window=window)
+
+    def _table(self, root: Folder) -> str | None:
+        candidates = csv_files(root) if self._named is None else [self._named]
+        tables = [path for path in candidates if _is_table(columns_of(root, path))]
+        return tables[0] if len(tables) == 1 else None
 
 
-def _read(root: Path, table: Path, task: Task) -> pd.DataFrame:
-    read = read_table(table, root)
+def _read(root: Folder, table: str, task: Task) -> pd.DataFrame:
+    read = read_table(root, table)
     columns = _label_columns(list(read.columns), task)
     if not columns:
         raise SourceError(
@@ -88,48 +96,41 @@ def _subgroups(read: pd.DataFrame) -> dict[str, pd.Series]:
     return told
 
 
-def _splits(texts: pd.Series, root: Path) -> pd.Series:
+def _splits(texts: pd.Series, root: Folder) -> pd.Series:
     splits = texts.str.lower().map(_SPLITS)
     _refuse(texts, splits.isna(), root, "split", "write train, val, test, or leave it empty")
     return splits.astype(str)
 
 
-def _orders(texts: pd.Series, root: Path) -> pd.Series:
+def _orders(texts: pd.Series, root: Folder) -> pd.Series:
     orders = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype("float64")
     _refuse(texts, orders.isna() & (texts != ""), root, "order", "write a number, or leave it empty")
     return orders
 
 
-def _refuse(texts: pd.Series, wrong: pd.Series, root: Path, column: str, step: str) -> None:
+def _refuse(texts: pd.Series, wrong: pd.Series, root: Folder, column: str, step: str) -> None:
     if wrong.any():
         first = int(wrong.to_numpy().argmax())  # not quoted: where columns have shifted, it may be a name
         raise SourceError(f"{root}: {column}: row {texts.index[first]} says something else; {step}")
 
 
-def _judge(folder: Path, path: str) -> str:
-    """The rule that puts a path aside, or ""."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts:
-        return "outside"
-    try:
-        mode = (folder / path).lstat().st_mode
-    except (OSError, ValueError):
+def _judge(root: Folder, paths: list[str]) -> list[str]:
+    """The rule that puts each path aside, or ""."""
+    inside = [not (path.startswith("/") or ".." in PurePosixPath(path).parts) for path in paths]
+    looked_at = iter(root.look([path for path, is_inside in zip(paths, inside, strict=True) if is_inside]))
+    return [_rule(next(looked_at)) if is_inside else "outside" for is_inside in inside]
+
+
+def _rule(seen: Seen | None) -> str:
+    if seen is None or seen.kind == "folder":
         return "missing_file"
-    if stat.S_ISDIR(mode):
-        return "missing_file"
-    return "" if stat.S_ISREG(mode) else "not_regular"
+    return "" if seen.kind == "file" else "not_regular"
 
 
 def _label_columns(columns: list[str], task: Task) -> dict[str, str]:
     """The table's column of each label it has."""
     spelt = {label: [name for name in (label, f"label_{label}") if name in columns] for label in task.labels}
     return {label: names[0] for label, names in spelt.items() if names}
-
-
-def _table(root: Path) -> Path | None:
-    candidates = csv_files(root) if root.is_dir() else [root]
-    tables = [path for path in candidates if _is_table(columns_of(path))]
-    return tables[0] if len(tables) == 1 else None
 
 
 def _is_table(columns: list[str]) -> bool:

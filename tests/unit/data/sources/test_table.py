@@ -24,7 +24,7 @@ def write_rows(root: Path, text: str, pictures: int = 3) -> Path:
 def test_the_table_itself_can_be_the_source(tmp_path: Path) -> None:
     write_table(tmp_path)
     index = open_source(tmp_path / "mine.csv", TASK)
-    assert index.root == tmp_path
+    assert index.root.address == str(tmp_path)
     assert index.entries.equals(open_source(tmp_path, TASK).entries)
 
 

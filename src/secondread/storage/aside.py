@@ -2,10 +2,16 @@
 
 import hashlib
 import os
+import platform
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_ASIDE = re.compile(r"\..*\.(\d+)@(.*)\.part")
+_ABANDONED_S = 3600.0  # what another machine has not touched for an hour
 
 
 def sha256_of(data: bytes | memoryview) -> str:
@@ -17,7 +23,8 @@ def sha256_of(data: bytes | memoryview) -> str:
 def write_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path (file or folder, to be created) beside `path`, and rename it to `path` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Machines that share a folder may have processes of one number.
+    aside = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.part")
     _remove(aside)
     try:
         yield aside
@@ -29,11 +36,25 @@ def write_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `write_aside` could not, because its process was killed."""
+    """Remove what `write_aside` could not: its process was killed, here or on a machine that shares the folder."""
     for aside in folder.glob(".*.part"):
-        process = aside.name.split(".")[-2]
-        if process.isdecimal() and not _is_running(int(process)):
+        match = _ASIDE.fullmatch(aside.name)
+        if match and not _is_written(aside, int(match[1]), match[2]):
             _remove(aside)
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file's name is one that `write_aside` gives while it writes."""
+    return _ASIDE.fullmatch(name) is not None
+
+
+def _is_written(aside: Path, process: int, machine: str) -> bool:
+    if machine == platform.node():
+        return _is_running(process)
+    try:
+        return time.time() - aside.stat().st_mtime < _ABANDONED_S
+    except FileNotFoundError:  # renamed meanwhile
+        return True
 
 
 def _is_running(process: int) -> bool:

@@ -10,14 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# So many processes here; or those of the Dask cluster whose scheduler has this address; None is one process a core.
+Workers: TypeAlias = int | str | None
 
-
+_THREADS = 4
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -42,17 +44,36 @@ def core_count() -> int:
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None, description: str
+    function: Callable[[Item], Result], items: Sequence[Item], workers: Workers, description: str
 ) -> Iterator[Result]:
     """Apply `function` to every item, in order, with a progress bar.
 
     Args:
         function: a module-level function; it and the items are pickled.
-        workers: processes; None is one a core, 1 runs here.
+        workers: see `Workers`.
         description: what the progress bar says.
+    Raises:
+        ExecutionError: the cluster cannot be used.
     """
-    workers = min(workers or core_count(), max(1, len(items)))
-    yield from tqdm(_results(function, items, workers), total=len(items), desc=description, mininterval=refresh_s())
+    yield from _with_bar(_mapped(function, items, workers), len(items), description)
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
+    """Apply `function`, which waits for a disk or a network, to every item, in order, with a progress bar."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from _with_bar(threads.map(function, items), len(items), description)
+
+
+def _with_bar(results: Iterator[Result], count: int, description: str) -> Iterator[Result]:
+    return iter(tqdm(results, total=count, desc=description, mininterval=refresh_s()))
+
+
+def _mapped(function: Callable[[Item], Result], items: Sequence[Item], workers: Workers) -> Iterator[Result]:
+    if isinstance(workers, str):
+        from secondread.execution.cluster import map_on_cluster  # Dask takes a second to import
+
+        return map_on_cluster(function, items, workers)
+    return _results(function, items, min(workers or core_count(), max(1, len(items))))
 
 
 def map_ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
