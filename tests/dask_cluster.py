@@ -60,6 +60,12 @@ class DaskCluster:
         self.workers.append(worker)
         return worker
 
+    def kill_worker(self) -> None:
+        """End the oldest worker by SIGKILL, whatever it is at."""
+        worker = self.workers.pop(0)
+        worker.kill()
+        worker.wait()
+
     def stop_scheduler(self) -> None:
         """Kill the scheduler."""
         if self._scheduler:
