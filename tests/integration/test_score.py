@@ -298,6 +298,7 @@ def test_what_cannot_be_used_is_refused_with_the_next_step(
     place: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store" in refusal(place, capsys)
+    assert "copy them here first" in refusal(place, capsys, "--source", "s3://bucket/images")
     place.source.mkdir()
     assert "holds no file; give a folder of DICOM, PNG or JPEG files" in refusal(place, capsys)
     write_pictures(place.source, 2)

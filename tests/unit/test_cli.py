@@ -159,7 +159,7 @@ def test_preprocess_reads_the_source_and_writes_the_store_that_are_named(steps: 
     main(["preprocess", *source, "--model", "window_cnn", "--data.val_fraction", ".25"])
     [(config, out)] = steps["preprocess"]
     assert (config.task, config.data.path, config.data.layout) == ("hemorrhage", "folder", "head_ct")
-    assert (config.model.name, config.data.val_fraction, out) == ("window_cnn", 0.25, Path("my_store"))
+    assert (config.model.name, config.data.val_fraction, out) == ("window_cnn", 0.25, "my_store")
 
 
 def test_evaluate_takes_a_model_by_its_address_and_else_the_champion(steps: dict[str, Calls]) -> None:

@@ -24,6 +24,7 @@ from secondread.errors import BundleError, ConfigError, ImageRejected, SourceErr
 from secondread.evaluation.figures.probabilities import distribution
 from secondread.evaluation.worklist import slice_worklist, study_worklist
 from secondread.storage import sha256_of
+from secondread.storage.folder import S3
 from secondread.tasks import Task, load_task
 from secondread.tracking.answer import BATCH, AnsweringModel, answer_bar
 from secondread.tracking.home import home
@@ -92,6 +93,7 @@ def _description_for(task: Task, model: Path, model_uri: str, operating_point: s
 
 def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed]]:
     """The folder that the files lie below, and the files."""
+    _refuse_elsewhere(source)
     root = Path(source).resolve()
     if source == PHANTOM:
         config = load_config(task.name, {"data": PHANTOM})
@@ -100,6 +102,7 @@ def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed
         store = open_store(root)
         if store.description.task != task.name:
             raise StoreError(f"{root}: a store for {store.description.task}; use a model and --task for that")
+        _refuse_elsewhere(store.description.root)
         below = Path(store.description.root)
         if not below.is_dir():
             raise SourceError(f"{below}: the folder that the store was made from is gone; bring it back")
@@ -110,6 +113,13 @@ def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed
             "(for single files: `python -m secondread predict FILE...`)"
         )
     return root, folder_files(root, out)
+
+
+def _refuse_elsewhere(files: str) -> None:
+    if files.startswith(S3):
+        raise SourceError(
+            f"{files}: `score` reads files of this machine; copy them here first, for example with `rclone copy`"
+        )
 
 
 @contextmanager
