@@ -20,6 +20,7 @@ from secondread.tasks import load_task
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from playwright.sync_api import Browser
+    from xdist.remote import Producer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -179,9 +180,9 @@ class FilesThatShare(LoadFileScheduling):  # type: ignore[misc]  # xdist ships n
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist's
-def pytest_xdist_make_scheduler(config: pytest.Config) -> FilesThatShare:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> FilesThatShare:
     """Put files that share something on one process."""
-    return FilesThatShare(config)
+    return FilesThatShare(config, log)
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from secondread.data.sources.label_csv import columns_of, read_table
 from secondread.errors import SourceError
 from secondread.storage import open_folder
+from secondread.storage.local import LocalFolder
 
 CELLS = st.text(max_size=8) | st.sampled_from(
     ["path", "0", "1", "", " ", '"', ",", "\r", "\0", "=1+1", "\ud83e", "nan"]
@@ -41,9 +42,9 @@ def test_a_table_that_cannot_be_opened_is_refused_without_its_name(
     table = tmp_path / "Mustermann.csv"
     table.write_text("path,any\n")
 
-    def refuse(path: Path, *how: object, **more: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(folder: LocalFolder, path: str, most: int | None = None) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(LocalFolder, "read", refuse)
     with pytest.raises(SourceError, match=r"^a table of the source cannot be opened \(Permission denied\); mend it"):
-        columns_of(table)
+        columns_of(open_folder(tmp_path), table.name)
