@@ -12,6 +12,7 @@ from secondread.data.prepare import OTHER_PHANTOM, PHANTOM, Say, source_index
 from secondread.data.store import is_store, look_up
 from secondread.data.unlabelled import Listed, folder_files
 from secondread.errors import SourceError, StoreError
+from secondread.storage.here import path_here
 from secondread.tasks import Task
 
 
@@ -45,7 +46,9 @@ def sample(task: Task, config: RunConfig, home: Path, most: int, apart: Path, sa
     Raises:
         SourceError: there is no such file or folder, or it holds no file.
         StoreError: the store is another task's, or its source is gone.
+        StorageError: the files lie on S3.
     """
+    path_here(config.data.path, "explain")  # or it is refused
     path = Path(config.data.path)
     if path.is_file() and path.suffix.lower() != ".csv":
         return Sample(path.resolve().parent, _without_labels([path.name], task), 1, is_placed=False, is_file=True)
@@ -85,14 +88,14 @@ def _table(
         say(f"{path}: no known layout, so its files are taken as they are, without labels")
         root = path.resolve()
         return root, _without_labels([file.path for file in folder_files(root, apart)], task), False
-    return index.root.resolve(), index.entries, True
+    return path_here(index.root.address, "explain"), index.entries, True
 
 
 def _of_store(path: Path, task: Task) -> tuple[Path, pd.DataFrame]:
     store = look_up(path)
     if store.description.task != task.name:
         raise StoreError(f"{path}: a store for {store.description.task}; use a model and --task for that")
-    root = Path(store.description.root)
+    root = path_here(store.description.root, "explain")
     if not root.is_dir():
         raise StoreError(f"{root}: the folder that the store was made from is gone; bring it back")
     return root, store.manifest.rename(columns={"study_key": "study", "series_key": "series"})

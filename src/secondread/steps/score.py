@@ -24,7 +24,7 @@ from secondread.errors import BundleError, ConfigError, ImageRejected, SourceErr
 from secondread.evaluation.figures.probabilities import distribution
 from secondread.evaluation.worklist import slice_worklist, study_worklist
 from secondread.storage import sha256_of
-from secondread.storage.folder import S3
+from secondread.storage.here import path_here
 from secondread.tasks import Task, load_task
 from secondread.tracking.answer import BATCH, AnsweringModel, answer_bar
 from secondread.tracking.home import home
@@ -93,17 +93,15 @@ def _description_for(task: Task, model: Path, model_uri: str, operating_point: s
 
 def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed]]:
     """The folder that the files lie below, and the files."""
-    _refuse_elsewhere(source)
-    root = Path(source).resolve()
+    root = path_here(source, "score")
     if source == PHANTOM:
         config = load_config(task.name, {"data": PHANTOM})
-        root = Path(source_index(PHANTOM, "auto", task, config, home(), print).root.address).resolve()
+        root = path_here(source_index(PHANTOM, "auto", task, config, home(), print).root.address, "score")
     elif is_store(root):
         store = open_store(root)
         if store.description.task != task.name:
             raise StoreError(f"{root}: a store for {store.description.task}; use a model and --task for that")
-        _refuse_elsewhere(store.description.root)
-        below = Path(store.description.root)
+        below = path_here(store.description.root, "score")
         if not below.is_dir():
             raise SourceError(f"{below}: the folder that the store was made from is gone; bring it back")
         return below, store_files(store)
@@ -113,13 +111,6 @@ def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed
             "(for single files: `python -m secondread predict FILE...`)"
         )
     return root, folder_files(root, out)
-
-
-def _refuse_elsewhere(files: str) -> None:
-    if files.startswith(S3):
-        raise SourceError(
-            f"{files}: `score` reads files of this machine; copy them here first, for example with `rclone copy`"
-        )
 
 
 @contextmanager

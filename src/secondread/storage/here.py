@@ -5,7 +5,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from secondread.storage.folder import Folder
+from secondread.errors import StorageError
+from secondread.storage.folder import S3, Folder
+
+
+def path_here(address: str, verb: str) -> Path:
+    """The absolute path of what lies on this machine.
+
+    Args:
+        address: of a folder or file.
+        verb: what is to read there.
+    Raises:
+        StorageError: it lies elsewhere.
+    """
+    if address.startswith(S3):
+        raise StorageError(
+            f"{address}: `{verb}` reads files of this machine; copy them here first, for example with `rclone copy`"
+        )
+    return Path(address).resolve()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from secondread.config import load_config
 from secondread.data.sample import Sample, listed, sample
-from secondread.errors import SourceError
+from secondread.errors import SourceError, StorageError
 from secondread.tasks import load_task
 
 TASK = load_task("pneumonia")
@@ -24,7 +24,7 @@ def put(root: Path, paths: list[str]) -> Path:
     return root
 
 
-def chosen(data: Path, most: int, home: Path) -> Sample:
+def chosen(data: Path | str, most: int, home: Path) -> Sample:
     config = load_config("pneumonia", {"data": str(data), "execution.workers": 1})
     return sample(TASK, config, home, most, home / "out", say=lambda line: None)
 
@@ -75,3 +75,8 @@ def test_what_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no file"):
         chosen(tmp_path / "empty", 3, tmp_path)
+
+
+def test_what_lies_on_s3_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="`explain` reads files of this machine; copy them here first"):
+        chosen("s3://bucket/images", 4, tmp_path)
