@@ -34,7 +34,8 @@ _CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 _SHARE = (
-    ("tests/integration/test_serving.py", "tests/integration/test_train.py"),  # trained
+    # trained
+    ("tests/integration/test_serving.py", "tests/integration/test_train.py", "tests/integration/test_planted.py"),
     ("tests/browser/test_mlflow_ui.py", "tests/model/test_trained_model.py"),  # two_trainings
 )
 SHARED_IS_ABSENT = "the folder ../shared with public images is absent"

@@ -101,7 +101,8 @@ class BundleDescription(BaseModel):
             BundleError: the model does not answer it.
         """
         if label not in self.labels:
-            raise BundleError(f"label={label}: this model answers {', '.join(self.labels)}")
+            # Not quoted: a server's answer repeats nothing of its request.
+            raise BundleError(f"label: this model answers {', '.join(self.labels)}")
         return self.labels.index(label)
 
     def points(self, name: str) -> dict[str, OperatingPoint]:
@@ -118,7 +119,7 @@ class BundleDescription(BaseModel):
 
     def _named(self, name: str, points: tuple[OperatingPoint, ...]) -> dict[str, OperatingPoint]:
         if name not in self.point_names:
-            raise BundleError(f"operating_point={name}: this model has {', '.join(self.point_names)}")
+            raise BundleError(f"operating_point: this model has {', '.join(self.point_names)}")
         return {point.label: point for point in points if point.name == name}
 
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
 
     def load_context(self, context: Any) -> None:
         """Load the bundle, start its decoders and answer twice, so that no request waits for compilation."""
+        logging.getLogger("mlflow.models.utils").setLevel(logging.ERROR)  # its warnings quote what requests hold
         self._bundle: ModelBundle = load_bundle(Path(context.artifacts["bundle"]))
         self._heat_maps = HeatMaps(self._bundle)
         preprocess = self._bundle.description.preprocess

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planted.requests import Request
+
 from integration.command import Command, started
 
 
@@ -25,6 +27,7 @@ class ModelServer:
     """A server that answers."""
 
     url: str
+    command: Command
 
     def post(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Send a request and give its answers."""
@@ -34,6 +37,15 @@ class ModelServer:
         with urllib.request.urlopen(request, timeout=120) as reply:
             answers: list[dict[str, Any]] = json.load(reply)["predictions"]
         return answers
+
+    def send(self, asked: Request) -> tuple[int, bytes]:
+        """Send any request; give the status, and the headers and the body of what came back."""
+        request = urllib.request.Request(self.url + asked.path, asked.body, asked.headers, method=asked.method)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as reply:
+                return reply.status, str(reply.headers).encode() + reply.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, str(refused.headers).encode() + refused.read()
 
     def answer(self, *files: bytes) -> list[dict[str, Any]]:
         """Answer files, sent as the README says."""
@@ -83,7 +95,7 @@ class StartingServer:
     def _answering(self) -> ModelServer | None:
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                return ModelServer(self.url)
+                return ModelServer(self.url, self.command)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)
             return None

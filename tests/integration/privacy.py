@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,9 @@ from planted.search import traces_in_file
 
 from integration.project import Project
 
-# Tables that say which file is meant, in this column; only a user's own folders hold them.
-_NAMING_FILES = {"manifest.parquet": ["path"], "quarantine.csv": ["path"]}
+# What says which file is meant, table by table and column by column; only a user's own folders hold them.
+_IN_STORE = {"manifest": ["path"], "quarantine": ["path"]}
+_IN_SCORES = {"slices": ["path", "study", "series"], "studies": ["study"], "put_aside": ["path", "study"]}
 
 
 def traces(names: set[str], project: Project, logs: Iterable[str]) -> list[str]:
@@ -38,21 +39,28 @@ def planted_traces(project: Project, *logs: str) -> list[str]:
 
 def planted_traces_in_store(folder: Path) -> list[str]:
     """The same of a folder that `preprocess` wrote, which may name files where it says which are meant."""
-    return [line for path in sorted(folder.rglob("*")) for line in _planted_in_home(path)]
+    return [line for path in sorted(folder.rglob("*")) for line in _beside(_IN_STORE, path)]
+
+
+def planted_traces_in_scores(folder: Path) -> list[str]:
+    """The same of a folder that `score` finished, which names studies too; reports name patients and are left out."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.parent.name != "sr"]
+    return [line for path in paths for line in _beside(_IN_SCORES, path)]
 
 
 def _planted(path: Path, folder: Path) -> list[str]:
     place = path.relative_to(folder)
-    found = _planted_in_home(path) if place.parts[0] == "home" else traces_in_file(path)
+    found = _beside(_IN_STORE, path) if place.parts[0] == "home" else traces_in_file(path)
     return [f"{place}: {line}" for line in found]
 
 
-def _planted_in_home(path: Path) -> list[str]:
-    if path.name not in _NAMING_FILES:
+def _beside(naming: Mapping[str, list[str]], path: Path) -> list[str]:
+    """What is planted in a file, in a table that may name files beside these columns."""
+    if path.stem not in naming or path.suffix not in (".csv", ".parquet"):
         return traces_in_file(path)
     table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     rest = io.BytesIO()
-    table.drop(columns=_NAMING_FILES[path.name]).to_parquet(rest)
+    table.drop(columns=naming[path.stem]).to_parquet(rest)
     return [f"{path.name}: {line}" for line in traces_of_words(rest.getvalue())]
 
 

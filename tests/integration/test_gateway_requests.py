@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
+from planted.requests import ADDRESSES, ANSWERED, INVOCATIONS, ODD, REFUSED, REPEATED
+from planted.search import traces, traces_in_file
 
 from integration import fuzz
 from integration.conftest import NewProject
@@ -345,6 +347,21 @@ def test_metrics_are_in_prometheus_format(client: Client) -> None:
     sample = r"[a-z_]+\{([a-z_]+=\"[^\"]*\")(,[a-z_]+=\"[^\"]*\")*\} [0-9.e+-]+"
     comment = r"# (HELP [a-z_]+ .+|TYPE [a-z_]+ (counter|gauge|histogram))"
     assert [line for line in reply.text.splitlines() if not re.fullmatch(f"{sample}|{comment}", line)] == []
+
+
+def test_nothing_planted_in_a_request_is_answered_logged_or_kept(gateway: Gateway, client: Client) -> None:
+    assert traces_in_file(gateway.folder / "token") == []
+    for requests in (ANSWERED, ODD, REFUSED, REPEATED, ADDRESSES):
+        for why, asked in requests.items():
+            path = f"/{TASK}{asked.path}" if asked.path.startswith(INVOCATIONS) else asked.path
+            headers = {name.replace("-", "_"): value for name, value in asked.headers.items()}
+            reply = client.send(asked.method, path, asked.body, **headers)
+            assert traces(f"{reply.headers}\n{reply.text}".encode()) == [], why
+            assert reply.status == 200 or requests is not ANSWERED, why
+    wait_for(lambda: '"route": "other"' in gateway.logs(), 10)
+    kept = [path for path in gateway.folder.rglob("*") if path.is_file() and "champions" not in path.parts]
+    assert [line for path in kept for line in traces_in_file(path)] == []
+    assert traces(gateway.logs().encode()) == []
 
 
 def test_logs_hold_json_and_nothing_that_a_client_sent(gateway: Gateway, client: Client) -> None:

@@ -6,11 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from planted.refused import REFUSED, write_leaking_source
+from planted.requests import ANSWERED, ODD, REPEATED
+from planted.requests import REFUSED as REFUSED_REQUESTS
 from planted.search import traces
 from planted.sources import SOUND, write_table_source
 from planted.words import word
 
 from integration.conftest import NewProject, Trainings
+from integration.model_server import ModelServer
 from integration.privacy import planted_traces, planted_traces_in_store
 from integration.project import Project
 from secondread.cli import main
@@ -62,6 +65,43 @@ def test_preprocessing_tells_nothing_but_which_files_a_store_is_made_of(
     assert len(aside) > 20
     assert traces("\n".join(aside).encode())
     assert traces("\n".join(open_store(store).manifest["path"]).encode())
+
+
+def test_what_changed_between_two_stores_is_told_without_a_name(
+    terminal: Project, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fewer = write_table_source(tmp_path / "fewer")
+    for path in fewer.rglob("*.png"):
+        path.unlink()
+    stores = [str(tmp_path / f"store of {root.name}") for root in (source, fewer)]
+    words = ["--preprocess.size", "16", "--execution.workers", "1"]
+    for root, store in zip((source, fewer), stores, strict=True):
+        main(["preprocess", "--source", str(root), "--out", store, *words])
+    with pytest.raises(SystemExit) as exited:
+        main(["diff", *stores, "--out", str(tmp_path / "difference")])
+    said = capfd.readouterr()
+    assert exited.value.code == 1
+    assert len(list((tmp_path / "difference").iterdir())) == 3
+    assert planted_traces(terminal, said.out, said.err) == []
+    assert planted_traces_in_store(tmp_path / "difference") == []
+
+
+@pytest.mark.parametrize("task", ["hemorrhage", "pneumonia"])
+def test_a_served_model_repeats_nothing_of_a_request_and_logs_nothing(
+    task: str, served_tasks: dict[str, ModelServer]
+) -> None:
+    server = served_tasks[task]
+    for why, request in {**ANSWERED, **ODD}.items():
+        status, reply = server.send(request)
+        assert (status, traces(reply)) == (200, []), why
+    for why, request in REFUSED_REQUESTS.items():
+        status, reply = server.send(request)
+        assert status >= 400, why
+        assert traces(reply) == [], why
+    for request in REPEATED.values():
+        assert server.send(request)[0] >= 400
+    assert traces(server.command.said.encode()) == []
+    assert "POST /invocations" in server.command.said
 
 
 def test_what_is_told_of_files_in_a_store_is_their_path_alone(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from planted.search import traces_in_file
 
 from integration.command import started
 from integration.conftest import NewProject, Trainings
 from integration.counting_model import CountingModel, picture, write_pictures
-from integration.privacy import traces
+from integration.privacy import planted_traces, planted_traces_in_scores
 from integration.project import ROOT
 from secondread.bundle import load_description
 from secondread.cli import main
@@ -334,7 +335,7 @@ def test_a_trained_models_answers_are_those_that_were_tested_and_nothing_of_a_pa
     model = training.project.model(training.run)
     out = tmp_path / "scores"
     words = ["--task", "hemorrhage", "--model_uri", str(model), "--source", str(training.source), "--out", str(out)]
-    done = project.secondread("score", *words)
+    done = project.secondread("score", *words, "--sr", "true")
     assert done.returncode == 0, done.stderr
 
     def keys(table: pd.DataFrame) -> list[str]:
@@ -356,7 +357,9 @@ def test_a_trained_models_answers_are_those_that_were_tested_and_nothing_of_a_pa
             assert studies.loc[str(study), f"probability_{rule.label}"] == pytest.approx(expected, abs=1e-12)
     assert studies["probability_any"].is_monotonic_decreasing
 
-    names = {path.name for path in training.source.rglob("ID_*.dcm")} | set(slices["study"]) | {training.source.name}
-    assert traces(names - {"hemorrhage"}, project, [done.stdout.replace(str(out), ""), done.stderr]) == []
+    assert planted_traces(project, done.stdout, done.stderr) == []
+    assert planted_traces_in_scores(out) == []
+    assert all(traces_in_file(report) for report in (out / "sr").iterdir())
+    assert len(list((out / "sr").iterdir())) == slices["study"].nunique()
     summary = json.loads((out / "summary.json").read_text())
     assert summary["answered"] + summary["put_aside"] == summary["files"]

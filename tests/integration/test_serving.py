@@ -184,7 +184,7 @@ def test_an_unknown_operating_point_is_a_400_that_quotes_neither_image_nor_path(
         server.post({"dataframe_records": [{"image": text(file)}], "params": {"operating_point": "bold"}})
     said = caught.value.read().decode()
     assert caught.value.code == 400
-    assert "operating_point=bold: this model has balanced, high_sensitivity, high_specificity" in said
+    assert "operating_point: this model has balanced, high_sensitivity, high_specificity" in said
     assert text(file)[:8] not in said
     assert "Traceback" not in said
     assert "/" not in said

@@ -21,8 +21,11 @@ def plant_phantom(phantom: Path, root: Path) -> Path:
     shutil.copytree(phantom, root)
     for path in sorted(root.rglob("*.dcm")):
         header = read_header(path.read_bytes())
-        series = uid("phantom") + str(int.from_bytes(header.series_uid.encode()[-6:]))
-        path.write_bytes(plant(path.read_bytes(), f"{LETTERS}-{header.patient_id}", series + ".1", series))
+        series, instance = (
+            uid("phantom") + str(int.from_bytes(told.encode()[-6:])) for told in (header.series_uid, header.sop_uid)
+        )
+        patient = f"{LETTERS}-{header.patient_id}"
+        path.write_bytes(plant(path.read_bytes(), patient, series + ".1", series, instance))
     for path in sorted(root.rglob("*.jpeg")):
         path.write_bytes(plant_jpeg(path.read_bytes()))
         if path.name.startswith("person"):  # Kermany's name of a patient

@@ -139,7 +139,7 @@ def test_an_operating_point_is_found_by_its_name_for_each_label() -> None:
 
 
 def test_an_unknown_operating_point_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+    with pytest.raises(BundleError, match="operating_point: this model has balanced, sensitive"):
         description().points("bold")
 
 
@@ -215,7 +215,7 @@ def test_rules_for_whole_studies_travel_with_the_bundle(tmp_path: Path) -> None:
     assert said.study_rules == studied().study_rules
     assert (said.study_labels, said.study_points("sensitive")["any"].threshold) == (("any",), 0.5)
     assert (description().study_labels, description().study_points("balanced")) == ((), {})
-    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+    with pytest.raises(BundleError, match="operating_point: this model has balanced, sensitive"):
         said.study_points("bold")
 
 

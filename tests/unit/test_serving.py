@@ -147,14 +147,14 @@ def test_without_parameters_it_is_the_balanced_point(model: ServedModel) -> None
 
 
 def test_an_unknown_operating_point_is_a_bad_request_that_quotes_no_image(model: ServedModel) -> None:
-    with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive") as caught:
+    with pytest.raises(BundleError, match="operating_point: this model has balanced, sensitive") as caught:
         ask(model, picture(16), operating_point="bold")
     refused = caught.value
     assert isinstance(refused, MlflowException)
     refused.message = "Failed to predict data 'SECRET'."  # as MLflow's server does with the request's images
     assert refused.get_http_status_code() == 400
     told = json.loads(refused.serialize_as_json())
-    assert told["message"] == "operating_point=bold: this model has balanced, sensitive"
+    assert told["message"] == "operating_point: this model has balanced, sensitive"
     assert "SECRET" not in str(told)
 
 
@@ -321,7 +321,7 @@ def test_what_speaks_for_one_label_is_red_and_against_the_other_blue(explaining:
 
 
 def test_a_label_that_the_model_does_not_answer_is_a_bad_request(explaining: ServedModel) -> None:
-    with pytest.raises(BundleError, match="label=epidural: this model answers any, subdural") as caught:
+    with pytest.raises(BundleError, match="label: this model answers any, subdural") as caught:
         ask(explaining, picture(16), explain=True, label="epidural")
     assert isinstance(caught.value, MlflowException)
     assert caught.value.get_http_status_code() == 400

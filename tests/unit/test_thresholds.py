@@ -72,5 +72,5 @@ def test_studies_have_thresholds_of_their_own() -> None:
 
 def test_an_unknown_point_is_refused() -> None:
     for thresholds in (thresholds_of, study_thresholds_of):
-        with pytest.raises(BundleError, match="operating_point=bold: this model has balanced, sensitive"):
+        with pytest.raises(BundleError, match="operating_point: this model has balanced, sensitive"):
             thresholds(answers(folds=False), studied(), "bold")

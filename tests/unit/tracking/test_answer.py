@@ -28,7 +28,7 @@ exec("class BundleError(Exception): pass", errors.__dict__ | {"__name__": errors
 class Model(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: pd.DataFrame, params=None):
         if params["operating_point"] == "nowhere":
-            raise errors.BundleError("operating_point=nowhere: this model has balanced")
+            raise errors.BundleError("operating_point: this model has balanced")
         with Path(context.artifacts["count"]).open("a") as count:
             count.write(params["operating_point"] + "\\n")
         return [self.answer(image) for image in model_input["image"]]
@@ -119,7 +119,7 @@ def test_a_model_whose_process_ends_too_often_is_given_up(
 
 
 def test_what_the_models_user_can_mend_is_told_in_the_models_words(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="operating_point=nowhere: this model has balanced"):
+    with pytest.raises(BundleError, match="operating_point: this model has balanced"):
         answer_files(model, files(tmp_path, b"an image"), "nowhere")
 
 
