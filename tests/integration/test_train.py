@@ -26,6 +26,7 @@ FIGURES = {
     "reliability",
     "calibration",
     "right_and_wrong",
+    "right_and_wrong_explained",
 }
 MEASURED = ["auroc", "average_precision", "log_loss", "weighted_log_loss", "skill", "brier", "ece"]
 POINTS = ["balanced", "high_sensitivity", "high_specificity"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from secondread.bundle import BundleDescription, load_description
+from secondread.bundle import BundleDescription, load_bundle, load_description
 from secondread.config import RunConfig
 from secondread.data.feed import Rows
 from secondread.data.prepare import Prepared, prepare
@@ -16,6 +16,7 @@ from secondread.steps.present import (
     ImagesOf,
     log_images,
     log_predictions,
+    log_why,
     predictions_table,
     present,
     summary_line,
@@ -54,6 +55,8 @@ def evaluate(config: RunConfig, model_uri: str, split: str) -> str:
         points = {name: thresholds_of(table, description, name) for name in description.point_names}
         images = ImagesOf(data, rows)
         metrics = present(run, table, images, description.labels, task.primary, points, description.prior)
+        if data.preprocess == description.preprocess:  # otherwise the store's pixels are not what was answered
+            log_why(run, table, images, load_bundle(bundle_folder(model)), task.primary)
         _log_studies(run, table, description, task)
         print(f"run {run.id}: {summary_line(metrics)}", flush=True)
         return run.id

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from secondread.bundle import ModelBundle
 from secondread.data.manifest import shareable
 from secondread.data.prepare import Prepared
+from secondread.errors import ExplanationError
 from secondread.evaluation.figures.confusion import confusion
 from secondread.evaluation.figures.gallery import gallery
 from secondread.evaluation.figures.precision_recall import precision_recall
@@ -22,7 +24,11 @@ from secondread.evaluation.figures.way import way
 from secondread.evaluation.metrics import Thresholds, evaluate, evaluate_point
 from secondread.evaluation.operating_points import BALANCED
 from secondread.evaluation.report import classification_report
+from secondread.explanation.choice import choose
+from secondread.explanation.method import Method
+from secondread.explanation.overlay import strongest, tinted
 from secondread.report.data_set import PAGE, data_set_page
+from secondread.steps.thresholds import thresholds_of
 from secondread.storage import write_aside
 from secondread.tasks import Task
 from secondread.tracking.run import Run
@@ -118,6 +124,41 @@ def present(
         run.log_text(text, f"classification_report_{name}.txt")
         run.log_text(frame.to_csv(index=False), f"classification_report_{name}.csv")
     return metrics
+
+
+def log_why(run: Run, table: pd.DataFrame, images: ImagesOf, bundle: ModelBundle, primary: str) -> None:
+    """Log the decisions that were right and wrong once more, with what speaks for and against each.
+
+    Where no method of explaining is to be believed, it says so and logs nothing.
+
+    Args:
+        table: test rows of `predictions_table`, as this network answered them.
+        images: of the same rows.
+    """
+    try:
+        choice = choose(bundle)
+    except ExplanationError as refused:
+        print(f"no figure of why: {refused}", flush=True)
+        return
+    explained = _Explained(images, bundle, choice.method, bundle.description.place_of(primary))
+    threshold = thresholds_of(table, bundle.description, BALANCED)[primary]
+    by = f"{choice.method.name}{' (not checked)' if choice.note else ''}"
+    run.log_figure(right_and_wrong(table, explained, primary, threshold, by), "right_and_wrong_explained")
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Images coloured by why a label is answered as it is, one at a time, at the resolution of the model's input."""
+
+    images: ImagesOf
+    bundle: ModelBundle
+    method: Method
+    label: int
+
+    def __getitem__(self, position: int, /) -> npt.NDArray[np.uint8]:
+        pixels = self.bundle.description.preprocess.expand(self.images[position])
+        [found] = self.method.explain(self.bundle.network, pixels[np.newaxis], self.label, self.bundle.background)
+        return tinted(np.ascontiguousarray(pixels[..., 0]), found, strongest(found))
 
 
 def measure(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from secondread.bundle import BundleDescription, save_bundle
+from secondread.bundle import BundleDescription, ModelBundle, save_bundle
 from secondread.config import RunConfig
 from secondread.data.prepare import Prepared, prepare
 from secondread.evaluation.calibration import Calibration, choose_calibration, cross_calibrated
@@ -20,6 +20,7 @@ from secondread.steps.present import (
     ImagesOf,
     log_images,
     log_predictions,
+    log_why,
     predictions_table,
     present,
     summary_line,
@@ -232,6 +233,8 @@ def _log(
     )
     folder = run.folder / "bundle"
     save_bundle(folder, description, trained.model, scope)
+    if not config.data.folds:  # out of fold, other networks answered
+        log_why(run, table, ImagesOf(data, rows), ModelBundle(description, trained.model, scope), task.primary)
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics

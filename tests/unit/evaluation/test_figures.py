@@ -263,6 +263,18 @@ def test_right_and_wrong_frames_the_wrong_in_red() -> None:
     assert shown[4:] == [cleared, alarm, missed, found]
 
 
+def test_right_and_wrong_shows_colours_where_they_say_why() -> None:
+    frame = pd.DataFrame({"label_x": [1.0], "probability_x": [0.9], "patient_key": ""})
+    red = np.zeros((1, 8, 8, 3), np.uint8)
+    red[..., 0] = 200
+    explained = right_and_wrong(frame, red, "x", 0.45, explained_by="occlusion")
+    assert explained.axes[0].images[0].get_array().shape == (8, 8, 3)  # type: ignore[union-attr]
+    assert "by occlusion" in explained.texts[1].get_text()
+    plain = right_and_wrong(frame, red, "x", 0.45)
+    assert plain.axes[0].images[0].get_array().shape == (8, 8)  # type: ignore[union-attr]
+    assert explained.get_figheight() > plain.get_figheight()  # by the line that says it
+
+
 def test_a_way_says_shape_and_range_of_every_step() -> None:
     figure = _drawn("way")
     said = [axes.get_xlabel() for axes in figure.axes]

@@ -19,7 +19,9 @@ _SMALLEST = 1e-7
 
 
 @styled
-def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: float | FloatArray) -> Figure:
+def right_and_wrong(
+    frame: pd.DataFrame, pixels: Pixels, label: str, threshold: float | FloatArray, explained_by: str = ""
+) -> Figure:
     """Draw the most confident right and wrong decisions and the most uncertain ones, green and red framed.
 
     Args:
@@ -27,6 +29,7 @@ def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: 
         pixels: images by row of the frame.
         label: the label that was decided.
         threshold: one, or one a row of the frame.
+        explained_by: the method whose colours are on the images, which are RGB then; "" for images as they are.
     """
     answer = Answers.of(frame, label)
     applied = np.broadcast_to(threshold, len(frame))[answer.rows]
@@ -45,10 +48,13 @@ def right_and_wrong(frame: pd.DataFrame, pixels: Pixels, label: str, threshold: 
         right = present[place] == called[place]
         words = f"{'present' if present[place] else 'absent'}, {answer.probabilities[place]:.3f} "
         mark = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
-        return Tile(gray(pixels[int(answer.rows[place])]), words + mark, GREEN if right else VERMILION)
+        image = pixels[int(answer.rows[place])]
+        return Tile(image if explained_by else gray(image), words + mark, GREEN if right else VERMILION)
 
     sections = [_section(heading, group, order, tile) for heading, group, order in groups]
-    return sheet(f"{readable(label)}: truth and probability, {threshold_text(threshold)}", sections, _COLUMNS)
+    title = f"{readable(label)}: truth and probability, {threshold_text(threshold)}"
+    why = f"Red speaks for it, blue against it, by {explained_by}; each image has a scale of its own."
+    return sheet(title, sections, _COLUMNS, why if explained_by else "")
 
 
 def _section(heading: str, group: NDArray[np.bool_], order: FloatArray, tile: Callable[[int], Tile]) -> Section:

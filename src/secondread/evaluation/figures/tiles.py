@@ -34,14 +34,16 @@ class Section:
     tiles: Sequence[Tile]
 
 
-def sheet(title: str, sections: Sequence[Section], columns: int) -> Figure:
-    """Lay sections out below each other, a given number of images in a row."""
+def sheet(title: str, sections: Sequence[Section], columns: int, note: str = "") -> Figure:
+    """Lay sections out below each other, a given number of images in a row; a note stands below the title."""
     side = (_WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
     heights = [_HEADING + -(-len(section.tiles) // columns) * (side + _CAPTION) for section in sections]
-    height = _MARGIN + _TITLE + sum(heights) + _MARGIN
+    above = _MARGIN + _TITLE * (2 if note else 1)
+    height = above + sum(heights) + _MARGIN
     figure = Figure(figsize=(_WIDTH, height))
     figure.text(_MARGIN / _WIDTH, 1 - _MARGIN / height, title, size=13, weight="bold", va="top")
-    top = _MARGIN + _TITLE
+    figure.text(_MARGIN / _WIDTH, 1 - (_MARGIN + _TITLE) / height, note, size=9.5, color=MUTED, va="top")
+    top = above
     for section, tall in zip(sections, heights, strict=True):
         baseline = 1 - (top + _HEADING - 0.12) / height
         heading = figure.text(_MARGIN / _WIDTH, baseline, section.heading, size=10.5, weight="bold")
