@@ -246,7 +246,7 @@ def _slice(subject: Subject) -> float | None:
 
 def _where(subject: Subject) -> str:
     at = _slice(subject)
-    return "" if not subject.study else f"study {subject.study}" + ("" if at is None else f", at {at:g}")
+    return "" if not subject.study else f"study {subject.study}" + ("" if at is None else f", slice {at:g}")
 
 
 def _refuse(said: Said, file: Path) -> None:
