@@ -1,5 +1,7 @@
 """One family of errors: each says where, what, which value, and the next step."""
 
+from typing import ClassVar
+
 
 class SecondReadError(Exception):
     """Anything a user can mend; the command line prints its text without a stack trace."""
@@ -65,6 +67,8 @@ class ImageRejected(SecondReadError):
         reason: one sentence without anything that identifies a patient.
     """
 
+    status: ClassVar = "rejected"
+
     def __init__(self, rule: str, reason: str) -> None:
         super().__init__(reason)
         self.rule = rule
@@ -76,3 +80,10 @@ class ImageRejected(SecondReadError):
 
 class OutOfScope(ImageRejected):
     """One image is sound, but of another kind than the model was made for; arguments as of `ImageRejected`."""
+
+    status = "out_of_scope"
+
+
+# Rules of `OutOfScope`; every other rule is about a file that cannot be used.
+SCOPE_RULES = {"appearance", "body_part", "constant", "image_type", "modality", "object", "plane", "secondary_capture"}
+SCOPE_RULES |= {"sop_class", "unit", "view"}

@@ -52,8 +52,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
             params: `operating_point`, by default `balanced`; `explain`, whether to draw heat maps; `label`, which one
                 they explain, by default the task's primary.
         Returns:
-            a dict an image: `status` (`ok`, `rejected`, `out_of_scope`), `reason`, `probability_<label>`,
-            `positive_<label>`, `heatmap`; None where there is nothing to say.
+            a dict an image: `status` (`ok`, `rejected`, `out_of_scope`), `rule` and `reason` of one without
+            probability, `probability_<label>`, `positive_<label>`, `heatmap`; None where there is nothing to say.
         Raises:
             BundleError: the model has no such operating point, or does not answer the label.
         """
@@ -120,8 +120,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         return {"heatmap": base64.b64encode(picture).decode()}
 
     def _put_aside(self, rejected: ImageRejected) -> Answer:
-        status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
-        return {"status": status, "reason": rejected.reason} | self._about_labels({}, {})
+        why = {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}
+        return why | self._about_labels({}, {})
 
     def _scored(self, scores: Any, points: dict[str, Any]) -> Answer:
         if not np.isfinite(scores).all():
@@ -130,7 +130,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
             label: float(score) for label, score in zip(self._bundle.description.labels, scores, strict=True)
         }
         positive = {label: score >= points[label].threshold for label, score in probability.items()}
-        return {"status": "ok", "reason": None} | self._about_labels(probability, positive)
+        return {"status": "ok", "rule": None, "reason": None} | self._about_labels(probability, positive)
 
     def _about_labels(self, probability: dict[str, float], positive: dict[str, bool]) -> Answer:
         labels = self._bundle.description.task_labels
@@ -186,7 +186,8 @@ class _BadRequest(BundleError, MlflowException):  # type: ignore[misc]  # mlflow
 
 def signature(labels: tuple[str, ...]) -> ModelSignature:
     """What the served model takes and gives, for a task's labels."""
-    answers = [ColSpec(DataType.string, "status"), ColSpec(DataType.string, "reason", required=False)]
+    answers = [ColSpec(DataType.string, "status")]
+    answers += [ColSpec(DataType.string, why, required=False) for why in ("rule", "reason")]
     answers += [ColSpec(DataType.double, f"probability_{label}", required=False) for label in labels]
     answers += [ColSpec(DataType.boolean, f"positive_{label}", required=False) for label in labels]
     answers += [ColSpec(DataType.string, "heatmap", required=False)]

@@ -124,7 +124,7 @@ def test_what_is_not_used_is_said_with_the_reason(page: Page, gateway: Gateway, 
     page.get_by_label("Pneumonia").check()
     choose(page, "notes.dcm", b"no image at all")
     answer = page.get_by_role("status")
-    expect(answer).to_contain_text("The file is neither DICOM nor JPEG nor PNG.")
+    expect(answer).to_contain_text("The file is neither DICOM nor JPEG nor PNG (rule format).")
     choose(page, "head.dcm", phantom_image(load_task("hemorrhage"), seed=3))
     expect(page.get_by_text("A DICOM file")).to_be_visible()
     expect(answer).to_contain_text("The model reads CR and DX")

@@ -44,12 +44,12 @@ class Model(mlflow.pyfunc.PythonModel):
             answered.write(hashlib.sha256(image).hexdigest() + "\\n")
         pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE) if image else None
         if pixels is None:
-            return {"status": "rejected", "reason": "the file is neither DICOM nor JPEG nor PNG"}
+            return {"status": "rejected", "rule": "format", "reason": "the file is neither DICOM nor JPEG nor PNG"}
         if pixels[:63].min() == 255:
-            return {"status": "out_of_scope", "reason": "the image shows nothing"}
+            return {"status": "out_of_scope", "rule": "constant", "reason": "the image shows nothing"}
         first = 1 / (1 + math.exp(2 - 4 * pixels.mean() / 255))
         probabilities = {"any": first, "subdural": 1 - first}
-        answer = {"status": "ok", "reason": None}
+        answer = {"status": "ok", "rule": None, "reason": None}
         answer |= {f"probability_{label}": value for label, value in probabilities.items()}
         return answer | {f"positive_{label}": value >= threshold for label, value in probabilities.items()}
 

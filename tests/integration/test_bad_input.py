@@ -106,7 +106,7 @@ def write_table(root: Path, labels: list[str], files: bool = True) -> Path:
 def quarantine(store: Path) -> dict[str, str]:
     """Rule by file."""
     table = pd.read_csv(store / "quarantine.csv")
-    assert list(table.columns) == ["path", "rule", "reason"]
+    assert list(table.columns) == ["path", "status", "rule", "reason"]
     assert table["reason"].str.len().gt(10).all()
     return dict(zip(table["path"], table["rule"], strict=True))
 

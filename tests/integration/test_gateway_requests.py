@@ -275,7 +275,7 @@ class Whatever:
         assert_says_little(reply)
         [answer] = reply.answers
         assert answer["status"] in {"ok", "rejected", "out_of_scope"}
-        assert bool(answer["reason"]) == (answer["status"] != "ok")
+        assert bool(answer["rule"]) == bool(answer["reason"]) == (answer["status"] != "ok")
 
     def words(self, client: Client, sent: fuzz.Raw) -> None:
         """Send what is hardly HTTP."""

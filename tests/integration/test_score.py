@@ -138,6 +138,14 @@ def test_every_file_has_an_answer_or_a_reason(place: Workplace, capsys: pytest.C
         **dict.fromkeys(("notes.txt", "empty.dcm", "damaged.dcm", "calm/link.png", "pipe.png"), "rejected"),
         "calm/deep/er/white.png": "out_of_scope",
     }
+    assert aside["rule"].to_dict() == {
+        "calm/deep/er/white.png": "constant",
+        "calm/link.png": "not_regular",
+        "damaged.dcm": "dicom",
+        "empty.dcm": "format",
+        "notes.txt": "format",
+        "pipe.png": "not_regular",
+    }
     assert aside["reason"].to_dict() == {
         "calm/deep/er/white.png": "the image shows nothing",
         "calm/link.png": "a link or device, not a plain file",

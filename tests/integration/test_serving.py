@@ -71,14 +71,14 @@ def test_raw_files_are_answered_as_predicted_in_order(server: ModelServer, train
 def test_an_answer_has_exactly_the_keys_of_the_contract(server: ModelServer, training: Training) -> None:
     files, _ = raw_files(training, count=1)
     labels = [str(column).removeprefix("label_") for column in training.predictions.filter(like="label_").columns]
-    keys = ["status", "reason", *(f"probability_{label}" for label in labels)]
+    keys = ["status", "rule", "reason", *(f"probability_{label}" for label in labels)]
     keys += [*(f"positive_{label}" for label in labels), "heatmap"]
     good, bad = server.answer(files[0], GARBAGE)
     assert list(good) == list(bad) == keys
-    assert (good["reason"], good["heatmap"]) == (None, None)
-    assert bad["status"] == "rejected"
+    assert (good["rule"], good["reason"], good["heatmap"]) == (None, None, None)
+    assert (bad["status"], bad["rule"]) == ("rejected", "format")
     assert bad["reason"] == "the file is neither DICOM nor JPEG nor PNG"
-    assert {bad[key] for key in keys[2:]} == {None}
+    assert {bad[key] for key in keys[3:]} == {None}
 
 
 @pytest.mark.parametrize("form", ["dataframe_records", "dataframe_split", "inputs", "instances"])
@@ -155,7 +155,7 @@ def test_images_of_the_other_task_and_photographs_are_out_of_scope(
     for answers in answered.values():
         for answer in answers:
             assert answer["status"] == "out_of_scope"
-            assert {value for name, value in answer.items() if name not in ("status", "reason")} == {None}
+            assert {value for name, value in answer.items() if name not in ("status", "rule", "reason")} == {None}
 
 
 def test_few_images_of_the_right_kind_are_out_of_scope(server: ModelServer, training: Training) -> None:

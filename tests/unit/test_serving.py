@@ -62,7 +62,7 @@ def test_rows_are_answered_in_order_with_rejected_ones_between(model: ServedMode
 def test_an_answer_says_everything_of_the_contract_in_its_order(model: ServedModel) -> None:
     columns = [f"probability_{label}" for label in LABELS] + [f"positive_{label}" for label in LABELS]
     for answer in ask(model, picture(48), b"no image"):
-        assert list(answer) == ["status", "reason", *columns, "heatmap"]
+        assert list(answer) == ["status", "rule", "reason", *columns, "heatmap"]
         assert answer["heatmap"] is None
 
 
@@ -71,12 +71,13 @@ def test_labels_that_the_network_does_not_answer_are_none(model: ServedModel) ->
     silent = [label for label in LABELS if label not in ANSWERED]
     assert len(silent) == 4
     assert {answer[f"{what}_{label}"] for what in ("probability", "positive") for label in silent} == {None}
-    assert (answer["positive_any"], answer["positive_subdural"], answer["reason"]) == (True, False, None)
+    assert (answer["positive_any"], answer["positive_subdural"]) == (True, False)
+    assert (answer["rule"], answer["reason"]) == (None, None)
 
 
-def test_a_rejected_image_has_a_reason_and_nothing_else(model: ServedModel) -> None:
+def test_a_rejected_image_has_a_rule_a_reason_and_nothing_else(model: ServedModel) -> None:
     [answer] = ask(model, b"no image")
-    assert answer.pop("status") == "rejected"
+    assert (answer.pop("status"), answer.pop("rule")) == ("rejected", "format")
     assert answer.pop("reason") == "the file is neither DICOM nor JPEG nor PNG"
     assert set(answer.values()) == {None}
 
@@ -169,7 +170,7 @@ def test_the_signature_names_what_goes_in_and_what_comes_out() -> None:
     said = signature(LABELS)
     assert said.inputs.input_names() == ["image"]
     columns = [f"{what}_{label}" for what in ("probability", "positive") for label in LABELS]
-    assert said.outputs.input_names() == ["status", "reason", *columns, "heatmap"]
+    assert said.outputs.input_names() == ["status", "rule", "reason", *columns, "heatmap"]
     defaults = {param.name: param.default for param in said.params.params}
     assert defaults == {"operating_point": "balanced", "explain": False, "label": ""}
 
@@ -210,7 +211,7 @@ def test_a_picture_of_another_kind_is_out_of_scope_between_its_neighbours(carefu
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     before, foreign, after = ask(careful, picture(48), bytes(cv2.imencode(".png", noise)[1]), picture(16))
     assert [answer["status"] for answer in (before, foreign, after)] == ["ok", "out_of_scope", "ok"]
-    assert foreign.pop("status") == "out_of_scope"
+    assert (foreign.pop("status"), foreign.pop("rule")) == ("out_of_scope", "appearance")
     assert foreign.pop("reason") == "the picture does not look like those that the model learned from"
     assert set(foreign.values()) == {None}
     assert after["probability_any"] == pytest.approx(first_answer(16), abs=1e-6)
@@ -230,6 +231,7 @@ def test_blank_pictures_and_dicom_of_another_kind_are_out_of_scope(model: Served
     )
     answers = ask(model, blank, chest)
     assert [answer["status"] for answer in answers] == ["out_of_scope"] * 2
+    assert [answer["rule"] for answer in answers] == ["constant", "modality"]
     assert answers[0]["reason"] == "the picture is blank: every pixel has the same value"
     assert answers[1]["reason"] == "the model reads CT; Modality (0008,0060) is another"
     assert {answer["probability_any"] for answer in answers} == {None}
@@ -239,7 +241,8 @@ def test_a_network_that_finds_no_number_gives_no_probability(tmp_path: Path) -> 
     broken = network()
     broken.get_layer("logit").set_weights([np.array([[np.nan, -4.0]]), np.array([-2.0, 2.0])])
     [answer] = ask(served(tmp_path, broken), picture(48))
-    assert (answer.pop("status"), answer.pop("reason")) == ("rejected", "the model found no number for this image")
+    assert (answer.pop("status"), answer.pop("rule")) == ("rejected", "not_finite")
+    assert answer.pop("reason") == "the model found no number for this image"
     assert set(answer.values()) == {None}
 
 

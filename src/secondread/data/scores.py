@@ -76,8 +76,8 @@ class ScoresFolder:
         self.out = out
         self.job = job
         self._parts = out / _UNFINISHED / "parts"
-        columns = [("path", pa.string()), ("status", pa.string()), ("reason", pa.string()), ("study", pa.string())]
-        columns += [("series", pa.string()), ("order", pa.float64()), ("folder", pa.bool_())]
+        columns = [(name, pa.string()) for name in ("path", "status", "rule", "reason", "study", "series")]
+        columns += [("order", pa.float64()), ("folder", pa.bool_())]
         columns += [(f"probability_{label}", pa.float64()) for label in labels]
         columns += [(f"positive_{label}", pa.bool_()) for label in labels]
         self._schema = pa.schema(columns)
@@ -110,7 +110,8 @@ class ScoresFolder:
         """Every answer, in the listing's order.
 
         Returns:
-            `path`, `status`, `reason`, `study`, `series`, `order`, `folder`, `probability_<label>`, `positive_<label>`.
+            `path`, `status`, `rule`, `reason`, `study`, `series`, `order`, `folder`, `probability_<label>`,
+            `positive_<label>`.
         """
         tables = [pq.read_table(self._path(number), schema=self._schema) for number in range(self._part_count)]
         answers: pd.DataFrame = pa.concat_tables(tables).to_pandas()

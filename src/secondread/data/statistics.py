@@ -11,9 +11,6 @@ from secondread.data.manifest import label_columns, shareable, subgroup_columns
 from secondread.data.store import Pixels
 from secondread.imaging.preprocess import Preprocess
 
-# Rules by which a sound file is of another kind than the task's; every other rule is about a file that cannot be used.
-SCOPE_RULES = {"appearance", "body_part", "constant", "image_type", "modality", "object", "plane", "secondary_capture"}
-SCOPE_RULES |= {"sop_class", "unit", "view"}
 _FAR = 1.5  # spacings between two neighbours, from which on a slice is missing
 _SAME = 1e-3  # of the spacing: two slices in one place
 _EXAMPLES, _SHOWN = 6, 16

@@ -22,7 +22,7 @@ from secondread.data.manifest import make_manifest, manifest_digest
 from secondread.data.near_duplicates import near_duplicate_groups
 from secondread.data.sources.index import Index
 from secondread.data.split import split_by_patient
-from secondread.errors import StoreError
+from secondread.errors import SCOPE_RULES, ImageRejected, OutOfScope, StoreError
 from secondread.execution import Workers, core_count, map_in_processes, map_in_threads
 from secondread.imaging.preprocess import Preprocess
 from secondread.storage import Folder, open_folder, sha256_of
@@ -191,7 +191,7 @@ class Store:
             raise StoreError(f"{self.folder}: shard {shard.file} is damaged or missing; {_DAMAGED}") from None
 
     def put_aside(self) -> pd.DataFrame:
-        """Files that are not in the store: path, rule, reason.
+        """Files that are not in the store: path, status (`rejected`, `out_of_scope`), rule, reason.
 
         Raises:
             StoreError: the table is damaged or missing.
@@ -482,5 +482,7 @@ def _joined(pieces: list[UInt8]) -> UInt8:
 
 def _write_quarantine(out: Folder, *tables: pd.DataFrame) -> None:
     rows = pd.concat([table[["path", "rule", "reason"]] for table in tables], ignore_index=True)
+    foreign = rows["rule"].isin(SCOPE_RULES)
+    rows.insert(1, "status", np.where(foreign, OutOfScope.status, ImageRejected.status))
     text = rows.sort_values("path").to_csv(index=False, quoting=csv.QUOTE_MINIMAL)
     out.write(_QUARANTINE, text.encode())

@@ -11,7 +11,8 @@ import pandas as pd
 
 from secondread.data.intensities import Channel, spread
 from secondread.data.prepare import Prepared
-from secondread.data.statistics import SCOPE_RULES, Statistics, statistics
+from secondread.data.statistics import Statistics, statistics
+from secondread.errors import SCOPE_RULES
 from secondread.evaluation.figures.style import BLUE, ORANGE, VERMILION
 from secondread.report.page import Picture, environment, picture
 from secondread.tasks import Task

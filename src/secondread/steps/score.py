@@ -183,7 +183,7 @@ def _rows(
     for file, place in zip(files, places, strict=True):
         row: Row = {"path": shown(file.path), "study": "", "series": "", "order": None, "folder": False}
         if isinstance(place, ImageRejected):
-            row |= {"status": "rejected", "reason": place.reason}
+            row |= {"status": place.status, "rule": place.rule, "reason": place.reason}
         else:
             row |= next(answers)
             if row["status"] == "ok" or not place.folder:  # a folder may hold much that is no image
@@ -198,7 +198,7 @@ def _finish(scores: ScoresFolder, description: BundleDescription, task: Task, do
     print("putting the answers in order", flush=True)
     answers = scores.answers()
     is_answered = answers["status"] == "ok"
-    aside = answers.loc[~is_answered, ["path", "status", "reason", "study"]]
+    aside = answers.loc[~is_answered, ["path", "status", "rule", "reason", "study"]]
     columns = [f"{kind}_{label}" for kind in ("probability", "positive") for label in description.labels]
     slices = answers.loc[is_answered, ["path", "study", "series", "order", *columns]]
     slices = slice_worklist(

@@ -93,7 +93,8 @@ class AnsweringModel:
             if self._ended == _MOST_ENDED:
                 raise BundleError(str(ended)) from None
             self._again()
-            return {"status": "rejected", "reason": "the model's process ended when it read this file"}
+            why = "the model's process ended when it read this file"
+            return {"status": "rejected", "rule": "model_ended", "reason": why}
         self._ended = 0
         return answer
 

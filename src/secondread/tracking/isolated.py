@@ -17,7 +17,7 @@ import mlflow
 import pandas as pd
 
 _MOST_BYTES = 1 << 26  # of files that are held at once; one larger file is held alone
-_GONE = {"status": "rejected", "reason": "the file cannot be opened"}
+_GONE = {"status": "rejected", "rule": "unreadable", "reason": "the file cannot be opened"}
 
 
 def main(model: str, replies: str) -> None:

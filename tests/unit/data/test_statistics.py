@@ -11,8 +11,9 @@ from data_frames import manifest_of
 from secondread.config import DataSettings, PreprocessSettings, Window
 from secondread.data.intensities import intensities, spread
 from secondread.data.split import split_by_patient
-from secondread.data.statistics import SCOPE_RULES, statistics
+from secondread.data.statistics import statistics
 from secondread.data.store import Pixels
+from secondread.errors import SCOPE_RULES
 from secondread.imaging.preprocess import Preprocess
 from secondread.tasks import load_task
 

@@ -209,7 +209,7 @@ def test_files_that_cannot_be_used_are_put_aside_with_rule_and_reason(folder: Pa
     store = build(index_of(own), tmp_path / "store")
     assert len(store.manifest) == len(store.pixels) == 12
     text = (tmp_path / "store" / "quarantine.csv").read_text()
-    assert text.splitlines()[0] == "path,rule,reason"
+    assert text.splitlines()[0] == "path,status,rule,reason"
     quarantine = pd.read_csv(tmp_path / "store" / "quarantine.csv").set_index("path")
     assert quarantine["rule"].to_dict() == {
         "NORMAL/black.png": "constant",
@@ -218,6 +218,8 @@ def test_files_that_cannot_be_used_are_put_aside_with_rule_and_reason(folder: Pa
         "PNEUMONIA/note.png": "format",
         "elsewhere.png": "no_label",
     }
+    assert set(quarantine.index[quarantine["status"] == "out_of_scope"]) == {"NORMAL/black.png"}
+    assert set(quarantine["status"]) == {"rejected", "out_of_scope"}
     assert quarantine["reason"].notna().all()
     rows = store.manifest["path"].tolist()
     assert np.array_equal(
@@ -235,8 +237,8 @@ def test_a_file_that_went_away_after_the_index_is_put_aside(folder: Path, tmp_pa
     store = build(index, tmp_path / "store")
     assert len(store.manifest) == 11
     assert (tmp_path / "store" / "quarantine.csv").read_text().splitlines() == [
-        "path,rule,reason",
-        "NORMAL/04.png,unreadable,the file cannot be read: No such file or directory",
+        "path,status,rule,reason",
+        "NORMAL/04.png,rejected,unreadable,the file cannot be read: No such file or directory",
     ]
 
 

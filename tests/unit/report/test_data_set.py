@@ -26,7 +26,7 @@ def test_a_page_tells_what_is_in_the_data_set() -> None:
     assert "2 images in 1 group whose 32\N{MULTIPLICATION SIGN}32 thumbnails correlate" in said
     assert "12 series of 5 to 5 slices, 5 in the middle. 12 lack a slice" in said
     assert "plane out of scope 40" in said
-    assert "truncated quarantine 3" in said
+    assert "truncated rejected 3" in said
     assert "sex F 6 30" in said
     assert "0 HU 40 HU 80 HU" in said
     assert "\N{MINUS SIGN}20 HU 80 HU 180 HU" in said

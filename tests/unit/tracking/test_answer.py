@@ -97,7 +97,7 @@ def test_files_are_answered_in_order_whatever_their_names_and_one_that_is_gone_i
         "ok",
         "rejected",
     ] * 38
-    assert answers[2]["reason"] == "the file cannot be opened"
+    assert (answers[2]["rule"], answers[2]["reason"]) == ("unreadable", "the file cannot be opened")
     assert (model / "artifacts" / "count").read_text().splitlines() == ["balanced"] * 2  # 64 files a request
 
 
@@ -107,6 +107,7 @@ def test_a_file_that_ends_or_hangs_the_model_is_rejected_and_its_neighbours_are_
     monkeypatch.setattr("secondread.tracking.answer._LONGEST_S", 10)
     answers = answer_files(model, files(tmp_path, b"an image", b"bomb", b"an image", b"maze"), "balanced")
     assert [answer["status"] for answer in answers] == ["ok", "rejected", "ok", "rejected"]
+    assert answers[1]["rule"] == answers[3]["rule"] == "model_ended"
     assert answers[1]["reason"] == answers[3]["reason"] == "the model's process ended when it read this file"
 
 
