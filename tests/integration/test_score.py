@@ -5,8 +5,10 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from integration.project import ROOT
 from secondread.bundle import load_description
 from secondread.cli import main
 from secondread.data.scores import PART
+from secondread.data.unlabelled import Listed, write_listing
 from secondread.steps.score import alone
 from secondread.storage import sha256_of
 from secondread.tracking.model import bundle_folder
@@ -298,6 +301,23 @@ def test_a_folder_of_answers_within_the_source_is_not_scored(place: Workplace) -
     place.score(*inside)
     place.score(*inside)
     assert len(pd.read_csv(place.source / "scores" / "slices.csv")) == len(place.model.answered) == 2
+
+
+def test_paths_are_listed_at_home_where_a_killed_process_may_leave_them(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(place.source, 2)
+    listings: list[Path] = []
+
+    def watched(files: Iterator[Listed], out: TextIO) -> tuple[int, str]:
+        listings.append(Path(out.name))
+        return write_listing(files, out)
+
+    monkeypatch.setattr("secondread.steps.score.write_listing", watched)
+    place.score()
+    (listing,) = listings
+    assert listing.is_relative_to(place.folder / "home")
+    assert not listing.exists()
 
 
 # --- what is refused

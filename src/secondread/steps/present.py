@@ -181,21 +181,26 @@ def log_images(run: Run, prepared: Prepared, task: Task) -> None:
     run.set_tags({"audit": "leaks" if prepared.report.leaks else "clean"})
     images = ImagesOf(prepared, prepared.manifest["row"].to_numpy(np.int64))
     run.log_figure(gallery(prepared.manifest, images, task.labels, _SEED), "gallery")
-    file = _example(prepared, task)
+    file = example_of(prepared, task)
     if file is None:
-        print("the store's source files are gone, so there is no figure of one image's way", flush=True)
+        print(
+            "the store's source files are gone or cannot be read, so there is no figure of one image's way", flush=True
+        )
     else:
         run.log_figure(way(prepared.preprocess.way(file)), "way_of_one_image")
     run.log_text(prepared.report.text(), "audit.txt")
     run.log_text(data_set_page(task, prepared), PAGE)
 
 
-def _example(prepared: Prepared, task: Task) -> bytes | None:
-    """The file of the first image with the primary label, or of the first at all; None when it is not there."""
+def example_of(prepared: Prepared, task: Task) -> bytes | None:
+    """The file of the first image with the primary label, or of the first at all; None when it cannot be read."""
     manifest = prepared.manifest
     first = int((manifest[f"label_{task.primary}"] == 1).to_numpy().argmax())
     path = str(manifest["path"].iloc[first])
-    return prepared.root.read(path) if prepared.root.has(path) else None
+    try:
+        return prepared.root.read(path)
+    except OSError:  # its text names the file
+        return None
 
 
 def summary_line(metrics: Mapping[str, float], group: str = "test") -> str:

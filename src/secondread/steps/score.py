@@ -65,7 +65,8 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     description = _description_for(task, model, model_uri, operating_point)
     root, files = _files_of(source, task, out)
     print(f"listing the files of {source}", flush=True)
-    with alone(out), tempfile.TemporaryDirectory() as folder:
+    # At home, for paths name patients, and a process that is killed leaves them behind.
+    with alone(out), tempfile.TemporaryDirectory(dir=home()) as folder:
         listing = Path(folder) / "files.jsonl"
         job = _listed(files, listing, source, description, model, operating_point)
         scores = open_scores(out, job, listing, description.labels)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from secondread.errors import StorageError
 from secondread.storage.folder import S3, Folder
+from secondread.storage.home import home
 
 
 def path_here(address: str, verb: str) -> Path:
@@ -35,7 +36,8 @@ def files_here(folder: Folder, paths: Sequence[str]) -> Iterator[list[Path]]:
     if None not in here:
         yield [path for path in here if path is not None]
         return
-    with tempfile.TemporaryDirectory() as copies:
+    home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home()) as copies:  # where a process that is killed may leave them
         files = [Path(copies) / str(number) for number in range(len(paths))]
         for file, data in zip(files, folder.read_each(paths), strict=True):
             if not isinstance(data, OSError):

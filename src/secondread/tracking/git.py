@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[3]
+# What the difference is told of; a table or a note that somebody keeps in the checkout may name patients.
+_CODE = ("*.py", "*.yaml", "*.toml", "*.jinja", "*.js", "*.html", "*requirements.txt", "*MLproject", "*Makefile")
 
 
 @dataclass(frozen=True)
 class GitState:
-    """The checkout's state; `commit` is "unknown" outside a checkout."""
+    """The checkout's state; `commit` is "unknown" outside a checkout.
+
+    Args:
+        diff: of code and settings alone.
+    """
 
     commit: str
     dirty: bool
@@ -22,7 +28,7 @@ def git_state(folder: Path = PROJECT) -> GitState:
     if commit is None:
         return GitState("unknown", False, "")
     status = _git(folder, "status", "--porcelain", "--", ".") or ""
-    diff = (_git(folder, "diff", "HEAD", "--", ".") or "") if status.strip() else ""
+    diff = (_git(folder, "diff", "HEAD", "--", *_CODE) or "") if status.strip() else ""
     return GitState(commit.strip(), bool(status.strip()), diff)
 
 

@@ -43,6 +43,15 @@ def test_a_change_makes_it_dirty_and_is_in_the_diff(git: Git, tmp_path: Path, st
     assert "-one = 1\n+one = 2\n" in state.diff
 
 
+def test_a_change_of_a_table_makes_it_dirty_and_is_not_told(git: Git, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,pneumonia\n")
+    git("add", "labels.csv")
+    git("commit", "--quiet", "--message", "labels")
+    (tmp_path / "labels.csv").write_text("path,pneumonia\nMustermann_Erika.png,1\n")
+    state = git_state(tmp_path)
+    assert (state.dirty, state.diff) == (True, "")
+
+
 def test_a_file_that_git_does_not_track_makes_it_dirty(git: Git, tmp_path: Path) -> None:
     (tmp_path / "new.py").write_text("two = 2\n")
     assert git_state(tmp_path).dirty
