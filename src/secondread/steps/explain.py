@@ -7,6 +7,7 @@ nothing is drawn.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def explain(
             print(f"opened run {run.id}", flush=True)
             _draw(folder, model, work, subjects)
             if chosen.is_file:
-                _refuse(folder.said()[0], subjects[0].path)
+                _refuse(folder, subjects[0].path)
             _finish(folder, work, task, subjects, run)
 
 
@@ -249,9 +250,11 @@ def _where(subject: Subject) -> str:
     return "" if not subject.study else f"study {subject.study}" + ("" if at is None else f", slice {at:g}")
 
 
-def _refuse(said: Said, file: Path) -> None:
-    """Say what is wrong with the one file that a user named."""
+def _refuse(folder: ExplanationsFolder, file: Path) -> None:
+    """Say what is wrong with the one file that a user named, and leave no folder that the next one would meet."""
+    (said,) = folder.said()
     if said["status"] != "ok":
+        shutil.rmtree(folder.out)
         raise SourceError(f"{file}: {said['status'].replace('_', ' ')}: {said['reason']}")
 
 
