@@ -14,6 +14,7 @@ from secondread.report.page import Picture, environment, picture
 from secondread.tasks import Task
 
 PAGE = "explanations.html"
+_MOST = 48  # images: a page of more takes a browser's memory
 _WIDEST = 1200  # pixels of a picture in the page; the folder beside it has them at their own size
 
 
@@ -44,7 +45,8 @@ def explanations_page(
             choice=choice,
             unit=UNIT,
             summary=summary,
-            images=[(key, rows, _shown(pictures / f"{key}.png", key)) for key, rows in images],
+            images=[(key, rows, _shown(pictures / f"{key}.png", key)) for key, rows in images[:_MOST]],
+            more=len(images[_MOST:]),
         )
     )
     return page

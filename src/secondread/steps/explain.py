@@ -40,6 +40,7 @@ from secondread.tracking.run import Run
 from secondread.tracking.scoring import open_scoring
 
 _AT_ONCE = 16  # images that the model answers before they are explained
+_WHY = ("status", "rule", "reason")  # of an image without a picture
 _SAME = 1e-3  # of a probability: more than another order of summing makes
 
 
@@ -182,13 +183,13 @@ def _explained(subject: Subject, answer: Answer, work: Work) -> tuple[Said, tupl
         if isinstance(subject.place, ImageRejected):
             raise subject.place
         if answer["status"] != "ok":
-            return {"status": answer["status"], "reason": answer["reason"]}, None
+            return {name: answer.get(name) for name in _WHY}, None  # an earlier model's answer names no rule
         content = subject.path.read_bytes()
         rows, picture = _rows_and_picture(content, subject, answer, work)
     except ImageRejected as rejected:
-        return {"status": "rejected", "reason": rejected.reason}, None
+        return {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}, None
     except OSError:
-        return {"status": "rejected", "reason": "the file cannot be opened"}, None
+        return {"status": "rejected", "rule": "unreadable", "reason": "the file cannot be opened"}, None
     return {"status": "ok", "rows": rows}, (f"{sha256_of(content)}.png", png(picture))
 
 
@@ -264,11 +265,11 @@ def _finish(folder: ExplanationsFolder, work: Work, task: Task, subjects: Sequen
     table = pd.DataFrame([row for each in said if each["status"] == "ok" for row in each["rows"]], columns=_COLUMNS)
     aside = pd.DataFrame(
         [
-            {"path": str(subject.path), "status": each["status"], "reason": each["reason"]}
+            {"path": str(subject.path)} | {name: each[name] for name in _WHY}
             for subject, each in zip(subjects, said, strict=True)
             if each["status"] != "ok"
         ],
-        columns=["path", "status", "reason"],
+        columns=["path", *_WHY],
     )
     folder.write_table(table, "explanations")
     folder.write_table(aside, "put_aside")
