@@ -77,7 +77,7 @@ def two_trainings(phantom_source: Callable[[str], Path], tmp_path_factory: pytes
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     for learning_rate in ("0.001", "0.002"):
         train = [sys.executable, "-m", "secondread", "train", "--data", str(phantom_source("pneumonia"))]
-        settings = ["--train.epochs", "2", "--train.learning_rate", learning_rate]
+        settings = ["--train.epochs", "2", "--train.learning_rate", learning_rate, "--explanation.images", "0"]
         environment = outside | {"MLFLOW_DISABLE_TELEMETRY": "true"}
         result = subprocess.run([*train, *settings], cwd=folder, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr

@@ -31,6 +31,7 @@ _NEVER: Mapping[str, str] = {
     "model.weights": "weights are a file or a download; give them to every trial with --model.weights",
     "train.seed": "the best seed is luck; `retrain` trains the best configuration with several",
     "operating_points": "they are chosen after training, and no objective depends on them",
+    "explanation": "explanations are checked after training, and no objective depends on them",
     "execution": "it changes no model",
 }
 

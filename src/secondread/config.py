@@ -185,6 +185,14 @@ class OperatingPointSettings(_Settings):
     high_specificity: Fraction = Field(0.95, description="share of images without a label that this point clears")
 
 
+class ExplanationSettings(_Settings):
+    """Whether a model's explanations are checked before they may be shown."""
+
+    images: int = Field(
+        24, ge=0, description="val images with the primary label that explanations are checked on; 0 checks none"
+    )
+
+
 class ExecutionSettings(_Settings):
     """Where the work is done."""
 
@@ -212,6 +220,7 @@ class RunConfig(_Settings):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     operating_points: OperatingPointSettings = OperatingPointSettings()
+    explanation: ExplanationSettings = ExplanationSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
     def flat(self) -> dict[str, Any]:

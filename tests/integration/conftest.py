@@ -14,7 +14,7 @@ from integration.project import Project, Training, flags, mlflow_run
 NewProject = Callable[[], Project]
 Trainings = dict[str, Training]
 
-SMALL = {"preprocess.size": 64, "train.epochs": 2, "train.batch_size": 16}
+SMALL = {"preprocess.size": 64, "train.epochs": 2, "train.batch_size": 16, "explanation.images": 0}
 
 
 @pytest.fixture(scope="session")

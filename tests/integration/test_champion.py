@@ -14,7 +14,7 @@ from integration.project import Project, flags, mlflow_run
 from registry.__main__ import main as registry
 from secondread.cli import main as secondread
 
-SETTINGS = {"preprocess.size": 64, "train.epochs": 8, "train.batch_size": 8}
+SETTINGS = {"preprocess.size": 64, "train.epochs": 8, "train.batch_size": 8, "explanation.images": 0}
 
 
 @dataclass(frozen=True)

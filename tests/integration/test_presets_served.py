@@ -51,7 +51,7 @@ def assert_served_as_predicted(project: Project, task: str, sources: list[Path],
 
 
 def train(project: Project, settings: dict[str, object]) -> None:
-    done = project.run(sys.executable, "-m", "secondread", "train", *flags(settings))
+    done = project.run(sys.executable, "-m", "secondread", "train", *flags({"explanation.images": 0} | settings))
     assert done.returncode == 0, done.stderr
 
 

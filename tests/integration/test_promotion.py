@@ -16,7 +16,7 @@ from integration.project import Project, flags
 # Two trainings, two promotions and an evaluation come before the first test.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SETTINGS = {"preprocess.size": 64, "train.epochs": 6, "train.batch_size": 8}
+SETTINGS = {"preprocess.size": 64, "train.epochs": 6, "train.batch_size": 8, "explanation.images": 0}
 GATES = """
 - {gate: packaging}
 - {gate: audit}

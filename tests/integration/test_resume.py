@@ -50,7 +50,7 @@ def interrupted(
 ) -> Interrupted:
     """Kill the work in its first epochs, then `mlflow run` itself a little later, then let it end."""
     project = new_project()
-    settings = {"preprocess.size": 64, "train.epochs": EPOCHS, "train.batch_size": 4}
+    settings = {"preprocess.size": 64, "train.epochs": EPOCHS, "train.batch_size": 4, "explanation.images": 0}
     command = mlflow_run("train", {"task": "pneumonia", "data": phantom_source("pneumonia")} | settings)
     statuses, outputs = [], []
 
@@ -150,6 +150,7 @@ def test_a_training_killed_at_any_moment_ends_as_the_undisturbed_one(
 ) -> None:
     calm, killed = new_project(), new_project()
     settings = {"data": phantom_source("pneumonia"), "preprocess.size": 64, "train.epochs": 6, "train.batch_size": 4}
+    settings["explanation.images"] = 0
     command = [sys.executable, "-m", "secondread", "train", *flags(settings)]
     start = time.monotonic()
     assert calm.run(*command).returncode == 0

@@ -20,7 +20,8 @@ from secondread.data.prepare import prepare
 from secondread.steps.retrain import retrain
 from secondread.tracking.home import home
 from secondread.tracking.search import Search, open_search
-config = load_config("pneumonia", {"data": sys.argv[1], "preprocess.size": 32, "train.epochs": 1})
+settings = {"data": sys.argv[1], "preprocess.size": 32, "train.epochs": 1, "explanation.images": 0}
+config = load_config("pneumonia", settings)
 runs = []
 for _ in range(2):
     with open_search(Search("0123456789abcdef", "first", config), lambda: prepare(config, home())) as (search, _):

@@ -38,6 +38,7 @@ class Searched:
 def command(source: Path, *more: str) -> list[str]:
     """The command that a user types, for a search of a minute."""
     typed = [sys.executable, "-m", "tuning", "search", "--task", "pneumonia", "--data", str(source), "--space", "quick"]
+    typed += ["--explanation.images", "0"]
     return [*typed, "--name", "first", *more]
 
 

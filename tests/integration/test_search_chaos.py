@@ -23,6 +23,7 @@ def begin(folder: Path, source: Path, engine: str) -> "subprocess.Popen[bytes]":
     """Start, or go on with, the search."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     typed = ["--task", "pneumonia", "--data", str(source), "--space", "quick", "--name", "chaos", "--engine", engine]
+    typed += ["--explanation.images", "0"]
     budget = ["--trials", str(TRIALS), "--workers", "2", "--retrain", "1"]
     with (folder / "said.txt").open("ab") as log:
         return subprocess.Popen(

@@ -80,6 +80,7 @@ def test_every_setting_is_a_parameter_by_its_dotted_name_and_overrides_win(train
         "model",
         "train",
         "operating_points",
+        "explanation",
         "execution",
     }
 

@@ -141,6 +141,17 @@ class Preprocess(BaseModel):
         rows, columns = max(1, round(height * share)), max(1, round(width * share))
         return Frame((self.size - rows) // 2, (self.size - columns) // 2, rows, columns)
 
+    def touched(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say which pixels of the model's input hold a part of what a mask of the image shows.
+
+        Args:
+            mask: shape (height, width), of the file.
+        Returns:
+            shape (size, size).
+        """
+        found: NDArray[np.bool_] = self._fit(mask[..., np.newaxis].astype(np.uint8) * np.uint8(255))[..., 0] > 0
+        return found
+
     def way(self, data: bytes) -> list[tuple[str, NDArray[Any]]]:
         """Every stage between the file and the model, named, for a figure.
 

@@ -16,6 +16,7 @@ from secondread.evaluation.calibration import Calibration, choose_calibration, c
 from secondread.evaluation.figures.curves import curves
 from secondread.evaluation.figures.reliability import reliability_before_after
 from secondread.evaluation.operating_points import OperatingPoint
+from secondread.steps.checks import check_explanations
 from secondread.steps.present import (
     ImagesOf,
     log_images,
@@ -213,6 +214,7 @@ def _log(
         metrics |= log_studies(run, studies.table, studies.labels, task.primary, points, studies.prior)
     scope = scope_of(data)
     run.log_metrics(scope_metrics(scope))
+    checked = check_explanations(run, trained.model, config, data, task, labels)
     description = BundleDescription(
         task=task.name,
         task_labels=task.labels,
@@ -229,12 +231,14 @@ def _log(
         store_digest=data.store_digest,
         git_commit=git_state().commit,
         figures=metrics | scope_metrics(scope),
+        explanation=checked.explanation,
         intended_use=task.intended_use,
     )
     folder = run.folder / "bundle"
-    save_bundle(folder, description, trained.model, scope)
+    save_bundle(folder, description, trained.model, scope, checked.background)
     if not config.data.folds:  # out of fold, other networks answered
-        log_why(run, table, ImagesOf(data, rows), ModelBundle(description, trained.model, scope), task.primary)
+        bundle = ModelBundle(description, trained.model, scope, checked.background)
+        log_why(run, table, ImagesOf(data, rows), bundle, task.primary)
     run.log_files(folder, "bundle")
     log_model(run, folder, description)
     return metrics

@@ -17,6 +17,8 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from secondread.evaluation.comparison import Difference, Paired
+from secondread.evaluation.explanation import Explanation
+from secondread.evaluation.figures.checks import checks_figure
 from secondread.evaluation.figures.comparison import agreement, differences, paired_roc
 from secondread.evaluation.figures.confusion import confusion
 from secondread.evaluation.figures.curves import curves
@@ -81,9 +83,29 @@ def _two_models() -> Paired:
     return Paired(truth, champion, challenger, champion >= 0.4, challenger >= 0.6, keys)
 
 
+def _checks() -> pd.DataFrame:
+    """Of two methods and eight questions; the second method's last was not measured."""
+    rows = [
+        {
+            "method": method,
+            "name": f"randomisation{number}",
+            "passed": None if number + place == 8 else number > 1,
+            "value": -0.0123456,
+            "low": -0.0223456,
+            "high": 0.0023456,
+            "asked": "at least",
+            "bound": 0.001,
+        }
+        for place, method in enumerate(("integrated_gradients", "grad_cam"))
+        for number in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
 FRAME = _predictions()
 ONE = FRAME.rename(columns={"label_any": "label_pneumonia", "probability_any": "probability_pneumonia"})
 ONE_THRESHOLD = {"pneumonia": 0.4}
+FAILED = Explanation(method=None, reason=f"no method passed its checks: {'grad_cam failed randomisation0; ' * 9}")
 MODELS = ("champion, version 12, mobilenet_v2 pretrained", "candidate, version 104, compact_resnet")
 BETTER = Difference("auroc", 0.86, 0.9, 0.04, 0.01, 0.07, 0.97, "paired DeLong", 0.015)
 WORSE = Difference("log_loss", 0.4, 0.43, -0.03, -0.08, 0.02, 0.9, "bootstrap", 0.03)
@@ -107,6 +129,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "differences": lambda: differences([(BETTER, None), (WORSE, 0.05), (WORSE, 0.1)]),
     "one difference": lambda: differences([(BETTER, None)]),
     "agreement": lambda: agreement(_two_models(), MODELS),
+    "checks": lambda: checks_figure(_checks(), FAILED),
     "way": lambda: way(_steps()),
     "way of a display image": lambda: way(_steps()[2:4]),
 }
@@ -305,6 +328,15 @@ def test_without_a_positive_decision_no_precision_is_marked() -> None:
     frame = ONE.assign(probability_pneumonia=ONE["probability_pneumonia"] / 10)
     legend = precision_recall(frame, ["pneumonia"], ONE_THRESHOLD, seed=0).legends[0]
     assert [text.get_text().split()[0] for text in legend.get_texts()] == ["pneumonia:", "prevalence"]
+
+
+def test_checks_say_number_interval_and_outcome() -> None:
+    (axes,) = _drawn("checks").axes
+    said = [text.get_text() for text in axes.texts]
+    assert said[0] == "\N{BALLOT X} -0.0123"
+    assert said[1] == "-0.0223 to 0.00235"
+    assert said[4] == "\N{CHECK MARK} -0.0123"
+    assert said[-1] == "not measured"
 
 
 def test_places_that_nothing_needs_stay_empty() -> None:
