@@ -74,7 +74,7 @@ def test_what_is_found_is_logged_and_goes_into_the_bundle(
 ) -> None:
     run = Logged()
     checked = check_explanations(
-        run, network, config(data.root, **{"explanation.images": 3}), data, TASK, ("pneumonia",)
+        cast(Run, run), network, config(data.root, **{"explanation.images": 3}), data, TASK, ("pneumonia",)
     )
     table = pd.read_csv(io.StringIO(run.texts["explanation_checks.csv"]))
     assert list(table["method"].unique()) == list(METHODS)
