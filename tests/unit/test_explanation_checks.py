@@ -69,6 +69,11 @@ def network() -> keras.Model:
     return keras.Model(images, sigmoids(keras.layers.GlobalAveragePooling2D()(x), labels=1))
 
 
+def learned_from(data: Prepared) -> Prepared:
+    """The same with all images in train."""
+    return replace(data, manifest=data.manifest.assign(split="train"))
+
+
 def test_what_is_found_is_logged_and_goes_into_the_bundle(
     data: Prepared, network: keras.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,28 +104,34 @@ def test_no_image_of_test_or_train_is_looked_at(data: Prepared, network: keras.M
 
 def test_without_such_an_image_in_val_no_method_may_be_shown(data: Prepared, network: keras.Model) -> None:
     run = Logged()
-    learned = replace(data, manifest=data.manifest.assign(split="train"))
-    found = check_explanations(cast(Run, run), network, config(data.root), learned, TASK, ("pneumonia",)).explanation
+    asked = config(data.root)
+    found = check_explanations(cast(Run, run), network, asked, learned_from(data), TASK, ("pneumonia",)).explanation
     assert (found.method, found.reason) == (None, "val has no image with pneumonia to check one on")
     assert not run.metrics
 
 
 def test_zero_images_leave_it_unchecked_with_what_is_usual(data: Prepared, network: keras.Model) -> None:
     asked = config(data.root, **{"explanation.images": 0})
-    checked = check_explanations(cast(Run, Logged()), network, asked, data, TASK, ("pneumonia",))
+    checked = check_explanations(cast(Run, Logged()), network, asked, learned_from(data), TASK, ("pneumonia",))
     assert checked.explanation == UNCHECKED
     assert checked.background is not None
     assert checked.background.shape == (1, SIZE, SIZE, 3)
 
 
 def test_usual_is_the_mean_of_training_images_without_the_label(data: Prepared) -> None:
-    manifest = data.manifest
-    healthy = (manifest["split"] == "train") & (manifest["label_pneumonia"] == 0)
-    expected = data.pixels.take(data.rows(healthy)).mean(axis=0)
-    found = usual(data, TASK)
+    whole = learned_from(data)
+    expected = whole.pixels.take(whole.rows(whole.manifest["label_pneumonia"] == 0)).mean(axis=0)
+    found = usual(whole, TASK)
     assert found is not None
     np.testing.assert_allclose(found[0], np.repeat(expected, 3, axis=-1), atol=0.5)
-    assert usual(replace(data, manifest=manifest.assign(label_pneumonia=1.0)), TASK) is None
+
+
+def test_a_mean_of_few_patients_would_show_them(data: Prepared) -> None:
+    manifest = learned_from(data).manifest
+    healthy = manifest.loc[manifest["label_pneumonia"] == 0, "patient_key"].unique()
+    assert len(healthy) >= 10
+    few = manifest[~manifest["patient_key"].isin(healthy[9:])]
+    assert usual(replace(data, manifest=few), TASK) is None
 
 
 def test_each_patients_first_image_comes_before_anybodys_second() -> None:

@@ -20,6 +20,7 @@ from secondread.tasks import Task
 from secondread.tracking.run import Run
 
 _MOST_USUAL = 1000  # images whose mean is what is usual: more tell nothing new
+_FEWEST_USUAL = 10  # patients: the mean of fewer might show one of them
 _SEED = 0  # of which they are
 
 
@@ -61,12 +62,16 @@ def check_explanations(
 
 
 def usual(data: Prepared, task: Task) -> UInt8Image | None:
-    """The mean of training images without the primary label, shape (1, size, size, channels); None without any."""
+    """The mean of training images without the primary label, shape (1, size, size, channels).
+
+    None where fewer than ten patients have such: it travels with the model and must show none of them.
+    """
     manifest = data.manifest
     learned = (manifest["fold"] >= 0) | (manifest["split"] == "train")
-    rows = data.rows(learned & (manifest[f"label_{task.primary}"] == 0))
-    if not len(rows):
+    chosen = learned & (manifest[f"label_{task.primary}"] == 0)
+    if manifest.loc[chosen, "patient_key"].nunique() < _FEWEST_USUAL:
         return None
+    rows = data.rows(chosen)
     if len(rows) > _MOST_USUAL:
         rows = np.sort(np.random.default_rng(_SEED).choice(rows, _MOST_USUAL, replace=False))
     total = sum(data.pixels.take(row)[0].astype(np.float64) for row in rows[:, None])
