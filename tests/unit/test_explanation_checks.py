@@ -22,6 +22,7 @@ from secondread.explanation.methods import METHODS
 from secondread.imaging.preprocess import Preprocess
 from secondread.models.outputs import sigmoids
 from secondread.steps.checks import check_explanations, spread, usual
+from secondread.storage import open_folder
 from secondread.tasks import load_task
 from secondread.tracking.run import Run
 
@@ -51,7 +52,7 @@ class Logged:
         self.tags |= tags
 
 
-def config(source: Path, **more: object) -> RunConfig:
+def config(source: object, **more: object) -> RunConfig:
     return load_config("pneumonia", {"data": str(source), "preprocess.size": SIZE, "execution.workers": 1, **more})
 
 
@@ -79,7 +80,7 @@ def test_what_is_found_is_logged_and_goes_into_the_bundle(
 ) -> None:
     run = Logged()
     checked = check_explanations(
-        cast(Run, run), network, config(data.root, **{"explanation.images": 3}), data, TASK, ("pneumonia",)
+        cast(Run, run), network, config(data.root.address, **{"explanation.images": 3}), data, TASK, ("pneumonia",)
     )
     table = pd.read_csv(io.StringIO(run.texts["explanation_checks.csv"]))
     assert list(table["method"].unique()) == list(METHODS)
@@ -97,21 +98,21 @@ def test_what_is_found_is_logged_and_goes_into_the_bundle(
 def test_no_image_of_test_or_train_is_looked_at(data: Prepared, network: keras.Model) -> None:
     manifest = data.manifest.assign(path=data.manifest["path"].where(data.manifest["split"] == "val", "nowhere"))
     run = Logged()
-    asked = config(data.root, **{"explanation.images": 1000})
+    asked = config(data.root.address, **{"explanation.images": 1000})
     check_explanations(cast(Run, run), network, asked, replace(data, manifest=manifest), TASK, ("pneumonia",))
     assert "explanation/occlusion_pointing" in run.metrics
 
 
 def test_without_such_an_image_in_val_no_method_may_be_shown(data: Prepared, network: keras.Model) -> None:
     run = Logged()
-    asked = config(data.root)
+    asked = config(data.root.address)
     found = check_explanations(cast(Run, run), network, asked, learned_from(data), TASK, ("pneumonia",)).explanation
     assert (found.method, found.reason) == (None, "val has no image with pneumonia to check one on")
     assert not run.metrics
 
 
 def test_zero_images_leave_it_unchecked_with_what_is_usual(data: Prepared, network: keras.Model) -> None:
-    asked = config(data.root, **{"explanation.images": 0})
+    asked = config(data.root.address, **{"explanation.images": 0})
     checked = check_explanations(cast(Run, Logged()), network, asked, learned_from(data), TASK, ("pneumonia",))
     assert checked.explanation == UNCHECKED
     assert checked.background is not None
@@ -151,7 +152,7 @@ def test_a_mask_lies_where_the_image_lies(aspect: str, rows: tuple[int, int], tm
     form = Preprocess.model_validate(
         {"unit": "display", "size": 32, "channels": 1, "aspect": aspect, "modalities": ("DX",)}
     )
-    found = masks_of(tmp_path, ["train/NORMAL/one.jpeg"], form)
+    found = masks_of(open_folder(tmp_path), ["train/NORMAL/one.jpeg"], form)
     assert not isinstance(found, str)
     expected = np.zeros((1, 32, 32), bool)
     expected[0, rows[0] : rows[1], 16:] = True
@@ -160,6 +161,10 @@ def test_a_mask_lies_where_the_image_lies(aspect: str, rows: tuple[int, int], tm
 
 def test_a_source_without_masks_says_so(tmp_path: Path) -> None:
     form = Preprocess(unit="display", size=32, channels=1, modalities=("DX",))
-    assert masks_of(tmp_path, ["one.png"], form) == "the source has no masks that say where its findings are"
+    source = open_folder(tmp_path)
+    assert masks_of(source, ["one.png"], form) == "the source has no masks that say where its findings are"
     (tmp_path / "masks").mkdir()
-    assert masks_of(tmp_path, ["one.png", "two.png"], form) == "the source has no mask of 2 of 2 images"
+    cv2.imwrite(str(tmp_path / "masks" / "one.png"), np.ones((64, 64), np.uint8))
+    (tmp_path / "masks" / "two.png").write_bytes(b"no picture")
+    found = masks_of(source, ["one.png", "two.png", "three.png"], form)
+    assert found == "the source has no mask of 2 of 3 images"

@@ -1,18 +1,19 @@
 """Where the findings of images are, of a source that drew them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from secondread.imaging.preprocess import Preprocess
+from secondread.storage import Folder
 
 _FOLDER = "masks"
 
 
-def masks_of(root: Path, paths: Sequence[str], preprocess: Preprocess) -> npt.NDArray[np.bool_] | str:
+def masks_of(root: Folder, paths: Sequence[str], preprocess: Preprocess) -> npt.NDArray[np.bool_] | str:
     """Read the masks that lie beside images, as they lie in the model's input.
 
     Args:
@@ -21,11 +22,17 @@ def masks_of(root: Path, paths: Sequence[str], preprocess: Preprocess) -> npt.ND
     Returns:
         shape (n, size, size); or, in words, why there are none.
     """
-    if not (root / _FOLDER).is_dir():
+    files = [f"{_FOLDER}/{PurePosixPath(path).stem}.png" for path in paths]
+    read = [_mask(content) for content in root.read_each(files) if not isinstance(content, OSError)]
+    drawn = [preprocess.touched(mask > 0) for mask in read if mask is not None]
+    if not drawn:
         return "the source has no masks that say where its findings are"
-    files = [root / _FOLDER / f"{Path(path).stem}.png" for path in paths]
-    read = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files if file.is_file()]
-    drawn = [np.asarray(mask) for mask in read if mask is not None]
     if len(drawn) < len(files):
         return f"the source has no mask of {len(files) - len(drawn)} of {len(files)} images"
-    return np.array([preprocess.touched(mask > 0) for mask in drawn]).reshape(-1, preprocess.size, preprocess.size)
+    return np.array(drawn)
+
+
+def _mask(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """Shape (height, width); None where it is no picture."""
+    mask: npt.NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return mask
