@@ -1,5 +1,6 @@
 """What names a patient is planted wherever a source has room for it, and found nowhere that others look."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 from planted.refused import REFUSED, write_leaking_source
 from planted.requests import ANSWERED, ODD, REPEATED
 from planted.requests import REFUSED as REFUSED_REQUESTS
-from planted.search import traces
+from planted.search import traces, traces_in_file
 from planted.sources import SOUND, write_table_source
-from planted.words import word
+from planted.words import LETTERS, word
 
 from integration.conftest import NewProject, Trainings
 from integration.model_server import ModelServer
@@ -52,6 +53,15 @@ def test_training_tells_nothing(task: str, trained: Trainings) -> None:
     assert planted_traces(training.project, training.output) == []
 
 
+def test_hundreds_of_places_of_a_source_name_somebody(source: Path) -> None:
+    files = [path for path in source.rglob("*") if path.is_file() and not path.is_symlink()]
+    contents = [str(path.relative_to(source)).encode("utf-8", "surrogateescape") for path in source.rglob("*")]
+    contents += [path.read_bytes() for path in files]
+    found = {place for content in contents for place in re.findall(f"{LETTERS}[a-z]{{2}}".encode(), content)}
+    assert len(found) > 100
+    assert all(traces_in_file(path) for path in files)
+
+
 def test_preprocessing_tells_nothing_but_which_files_a_store_is_made_of(
     terminal: Project, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,7 +72,7 @@ def test_preprocessing_tells_nothing_but_which_files_a_store_is_made_of(
     assert planted_traces_in_store(store) == []
     aside = pd.read_csv(store / "quarantine.csv")["path"]
     assert len(open_store(store).manifest) >= SOUND
-    assert len(aside) > 20
+    assert len(aside) > 30
     assert traces("\n".join(aside).encode())
     assert traces("\n".join(open_store(store).manifest["path"]).encode())
 

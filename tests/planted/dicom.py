@@ -30,6 +30,17 @@ TEXTS = (
         "AcquisitionDeviceProcessingDescription",
     ),
 )
+# What a reader looks at, and may complain of.
+_READ = (
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "PatientSex"),
+    *("PatientAge", "BodyPartExamined", "ViewPosition", "PatientOrientation", "SliceThickness", "StudyInstanceUID"),
+    *("SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "PixelSpacing"),
+    *("PixelAspectRatio", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "RescaleType"),
+    *("PresentationLUTShape", "LossyImageCompression", "RedPaletteColorLookupTableDescriptor", "ModalityLUTSequence"),
+    *("VOILUTSequence", "AnatomicRegionSequence", "ViewCodeSequence", "SharedFunctionalGroupsSequence", "PixelData"),
+)
 _PRIVATE = 0x000B  # an odd group
 
 
@@ -99,26 +110,16 @@ def _plant_nested(dcm: Dataset) -> None:
 
 def broken(file: bytes) -> dict[str, bytes]:
     """Files whose damage lies in a value that names somebody, by what is damaged: whoever complains may quote it."""
-    damaged = {
-        "character set": {"SpecificCharacterSet": word("character set")},
-        "slope": {"RescaleSlope": word("slope")},
-        "intercept": {"RescaleIntercept": word("intercept")},
-        "rows": {"Rows": word("rows")},
-        "photometric": {"PhotometricInterpretation": word("photometric").upper()},
-        "modality": {"Modality": word("modality").upper()},
-        "window": {"WindowCenter": word("window"), "WindowWidth": word("window")},
-        "body part": {"BodyPartExamined": word("body part").upper()},
-        "frames": {"NumberOfFrames": number("frames")},
-        "position": {"ImagePositionPatient": "\\".join([word("position")] * 3), "InstanceNumber": number("position")},
-        "age": {"PatientAge": word("age"), "PatientSex": word("sex").upper()},
-        "spacing": {"PixelSpacing": "\\".join([word("spacing")] * 2)},
-        "class": {"SOPClassUID": uid("class")},
-        "study": {"StudyInstanceUID": f"{word('study that is no UID')}/{CYRILLIC}"},
+    damaged = {keyword: _changed(file, {keyword: word(f"broken {keyword}").upper()}) for keyword in _READ}
+    strange = {
+        "study that is no UID": {"StudyInstanceUID": f"{word('study that is no UID')}/{CYRILLIC}"},
+        "class of nothing": {"SOPClassUID": uid("class")},
+        "very many frames": {"NumberOfFrames": number("frames")},
     }
-    files = {what: _changed(file, values) for what, values in damaged.items()}
+    damaged |= {what: _changed(file, values) for what, values in strange.items()}
     syntax = _changed(file, {}).replace(b"1.2.840.10008.1.2.1\0", f"1.2.3.{number('syntax')[:13]}\0".encode())
     planted = plant(file)
-    return files | {
+    return damaged | {
         "syntax": syntax,
         "cut in the pixels": planted[: -len(planted) // 3],
         "cut in the header": planted[: planted.find(word("StudyDescription").encode()) + 4],
@@ -134,7 +135,7 @@ def _changed(file: bytes, values: dict[str, str]) -> bytes:
             value = text.encode() + b" " * (len(text.encode()) % 2)
             tag = Tag(keyword)
             # Raw: pydicom would refuse most of these.
-            dcm[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+            dcm[tag] = RawDataElement(tag, dictionary_VR(tag)[:2], len(value), value, 0, False, True)
         buffer = BytesIO()
         dcm.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -36,9 +36,9 @@ def _named_table(name: str, head: str, *rows: str) -> Write:
 
 def _only_broken(root: Path) -> None:
     (root / "normal" / f"{word('refused patient')} {CYRILLIC}").mkdir(parents=True)
-    for what, data in broken(xray()).items():
-        if what not in ("character set", "body part", "position", "age", "spacing", "class", "study"):
-            (root / "normal" / f"{word('refused patient')} {CYRILLIC}" / f"{word(what)}.dcm").write_bytes(data)
+    files = broken(xray())
+    for what in ("RescaleSlope", "Rows", "PhotometricInterpretation", "cut in the pixels", "no header"):
+        (root / "normal" / f"{word('refused patient')} {CYRILLIC}" / f"{word(what)}.dcm").write_bytes(files[what])
 
 
 def _one_patient(root: Path) -> None:
