@@ -13,6 +13,7 @@ from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
 
 FloatImage = npt.NDArray[np.float32]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 UNIT = "logit that 1% of the picture adds"
 _FOR, _AGAINST = (230, 25, 25), (20, 90, 255)
@@ -23,7 +24,8 @@ _LEVELS = 127  # of either colour
 _PAPER, _INK, _MUTED = (255, 255, 255), (27, 31, 36), (91, 101, 112)
 _NARROWEST = 384  # pixels of a panel, so that its words can be read
 _GAP = 8
-_FASTEST = 1  # of PNG's compressions: the others take longer than the network
+# Of PNG's compressions and filters the quickest: the others take longer than the network, and win nothing.
+_QUICKLY = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 
 
 class Heading(NamedTuple):
@@ -125,7 +127,7 @@ def tinted(shown: UInt8Image, found: FloatImage, scale: float) -> UInt8Image:
 def png(picture: UInt8Image) -> bytes:
     """Write an RGB picture as a PNG file, quickly."""
     blue_first = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".png", blue_first, [cv2.IMWRITE_PNG_COMPRESSION, _FASTEST])[1])
+    return bytes(cv2.imencode(".png", blue_first, _QUICKLY)[1])
 
 
 def _spread(laid: FloatImage, height: int, width: int) -> FloatImage:
@@ -170,21 +172,26 @@ def _words(width: int, lines: Sequence[str]) -> UInt8Image:
 
 def _bar(width: int, scale: float) -> UInt8Image:
     """The colours over a middle gray, what their ends mean, and the unit."""
+    size, strip = _letter(width), _ruler(width).copy()
+    pen, font = ImageDraw.Draw(strip), _letters(size)
+    for place, anchor, text in ((size // 3, "la", f"-{scale:.2g}"), (width - size // 3, "ra", f"+{scale:.2g}")):
+        pen.text((place, 1.7 * size), text, fill=_INK, font=font, anchor=anchor)
+    return np.asarray(strip)
+
+
+@lru_cache(16)
+def _ruler(width: int) -> Image.Image:
+    """What every bar of a width has: all but the numbers at its ends."""
     size = _letter(width)
     strip = Image.new("RGB", (width, round(4.4 * size)), _PAPER)
     left, right = size // 3, width - size // 3
     ramp = np.linspace(-1, 1, right - left, dtype=np.float32)[None].repeat(size, axis=0)
     strip.paste(Image.fromarray(tinted(np.full(ramp.shape, 128, np.uint8), ramp, 1.0)), (left, size // 2))
-    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(size)
-    for place, anchor, text in (
-        (left, "la", f"-{scale:.2g}"),
-        ((left + right) / 2, "ma", "0"),
-        (right, "ra", f"+{scale:.2g}"),
-    ):
-        pen.text((place, 1.7 * size), text, fill=_INK, font=font, anchor=anchor)
+    pen = ImageDraw.Draw(strip)
+    pen.text(((left + right) / 2, 1.7 * size), "0", fill=_INK, font=_letters(size), anchor="ma")
     meaning = f"{UNIT}: red for the label, blue against it"
     pen.text((left, 2.9 * size), meaning, fill=_MUTED, font=_font(meaning, right - left, size))
-    return np.asarray(strip)
+    return strip
 
 
 def _letter(width: int) -> int:
@@ -192,8 +199,12 @@ def _letter(width: int) -> int:
     return max(14, width // 40)
 
 
-@lru_cache(64)
-def _font(line: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(line: str, width: int, size: int) -> Font:
     """A font of that size, or one so small that the line fits."""
-    font = ImageFont.load_default(size)
-    return font if font.getlength(line) <= width else ImageFont.load_default(size * width / font.getlength(line))
+    font = _letters(size)
+    return font if font.getlength(line) <= width else _letters(size * width / font.getlength(line))
+
+
+@lru_cache(64)
+def _letters(size: float) -> Font:
+    return ImageFont.load_default(size)
