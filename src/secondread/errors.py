@@ -74,8 +74,8 @@ class ImageRejected(SecondReadError):
         self.rule = rule
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type["ImageRejected"], tuple[str, str]]:
-        return type(self), (self.rule, self.reason)
+    def __reduce__(self) -> tuple[type["ImageRejected"], tuple[str, str], dict[str, object]]:
+        return type(self), (self.rule, self.reason), self.__dict__  # where in a worker it happened is a note
 
 
 class OutOfScope(ImageRejected):

@@ -40,7 +40,7 @@ def map_on_cluster(function: Callable[[Item], Result], items: Sequence[Item], ad
         work = _Work(client, address)
         ahead: deque[_Task] = deque()
         for item in items:
-            ahead.append(work.begin(pickle.dumps((function, item, environment()))))
+            ahead.append(work.begin(pickle.dumps((environment(), pickle.dumps((function, item))))))
             if len(ahead) >= work.most_ahead():
                 yield work.result(ahead.popleft())
         while ahead:
@@ -78,6 +78,11 @@ class _Work:
         while True:
             try:
                 result, error = pickle.loads(self._answer(task.future))
+            except (RuntimeError, ImportError, AttributeError):  # `do_work` itself raises nothing
+                raise ExecutionError(
+                    f"{self._address}: its scheduler or a worker cannot load this project's code; install the same "
+                    "checkout there"
+                ) from None
             except KilledWorker:
                 task.killed += 1
                 if task.killed > _MOST_KILLED:
@@ -160,10 +165,11 @@ def _refuse_other_versions(versions: Mapping[str, Any], address: str) -> None:
 def do_work(order: bytes) -> bytes:
     """Carry out an order in a worker; an error is a result, or Dask would log what the work was about."""
     try:
-        function, item, wanted = pickle.loads(order)
+        wanted, work = pickle.loads(order)
         differing = differences(wanted, environment())
         if differing:
             raise ExecutionError(differing)
+        function, item = pickle.loads(work)  # other code may not have the function
         return pickle.dumps((function(item), None))
     except Exception as error:
         error.add_note(f"in a worker: {''.join(traceback.format_tb(error.__traceback__))}")
