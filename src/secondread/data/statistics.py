@@ -12,7 +12,7 @@ from secondread.data.store import Pixels
 from secondread.imaging.preprocess import Preprocess
 
 _FAR = 1.5  # spacings between two neighbours, from which on a slice is missing
-_SAME = 1e-3  # of the spacing: two slices in one place
+_SAME = 0.01  # mm: two slices in one place, however their positions were rounded
 _EXAMPLES, _SHOWN = 6, 16
 
 
@@ -44,12 +44,22 @@ class SeriesLengths:
         lengths: how many series there are of each number of slices, in ascending order.
         gaps: series in which neighbours are further apart than one and a half of the series' spacing.
         repeats: series in which two slices lie in one place.
+        unplaced: images of a series that have no place in it, or lie in another plane than the others.
     """
 
     count: int
     lengths: Mapping[int, int]
     gaps: int
     repeats: int
+    unplaced: int
+
+    def text(self) -> str:
+        """Tell it in a line that names no series."""
+        said = [f"{self.count:,} series of {min(self.lengths):,} to {max(self.lengths):,} slices"]
+        said += [f"{self.gaps:,} with a gap between slices"] * (self.gaps > 0)
+        said += [f"{self.repeats:,} with two slices in one place"] * (self.repeats > 0)
+        said += [f"{self.unplaced:,} image{'s' * (self.unplaced > 1)} without a place in theirs"] * (self.unplaced > 0)
+        return "; ".join(said)
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ def statistics(
         _duplicates(manifest),
         _subgroups(manifest),
         dict(sorted(put_aside.items(), key=lambda item: (-item[1], item[0]))),
-        _series(manifest),
+        series_lengths(manifest),
     )
 
 
@@ -135,21 +145,26 @@ def _subgroups(manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["subgroup", "value", "patients", "images", "positive"])
 
 
-def _series(manifest: pd.DataFrame) -> SeriesLengths | None:
-    placed = manifest[(manifest["series_key"] != "") & manifest["order"].notna()]
+def series_lengths(manifest: pd.DataFrame) -> SeriesLengths | None:
+    """Count series with their gaps and repeats; None where no image has a place in one."""
+    in_series = manifest[manifest["series_key"] != ""]
+    placed = in_series[in_series["order"].notna()]
     if placed.empty:
         return None
     ordered = placed.sort_values(["series_key", "order"], kind="stable")
     steps = ordered.groupby("series_key")["order"].diff()
-    spacing = steps.groupby(ordered["series_key"]).transform("median")
+    is_same = steps <= _SAME
+    # Repeats are no steps: a series that was stored twice has a gap nowhere.
+    spacing = steps.where(~is_same).groupby(ordered["series_key"]).transform("median")
     far = (steps > _FAR * spacing).groupby(ordered["series_key"]).any()
-    same = (steps <= _SAME * spacing.abs()).groupby(ordered["series_key"]).any()
+    same = is_same.groupby(ordered["series_key"]).any()
     lengths = ordered.groupby("series_key").size().value_counts().sort_index()
     return SeriesLengths(
         len(far),
         _numbers(lengths),
         int(far.sum()),
         int(same.sum()),
+        len(in_series) - len(placed),
     )
 
 

@@ -8,6 +8,7 @@ from secondread.config import RunConfig
 from secondread.data.audit import audit
 from secondread.data.patient_key import load_secret
 from secondread.data.prepare import Prepared, counted, source_index
+from secondread.data.statistics import series_lengths
 from secondread.data.store import Pixels, build_store
 from secondread.imaging.preprocess import Preprocess
 from secondread.report.data_set import PAGE, data_set_page
@@ -30,6 +31,8 @@ def preprocess(config: RunConfig, out: str | Path) -> None:
     put_aside = counted(store.put_aside()["rule"])
     report = audit(store.manifest)
     print(report.text())
+    if series := series_lengths(store.manifest):
+        print(series.text())
     for rule, count in put_aside.items():
         print(f"put aside: {count:,} by rule {rule}; see {out}/quarantine.csv")
     manifest = store.manifest.assign(row=np.arange(len(store.manifest)), fold=-1)

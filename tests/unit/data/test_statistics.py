@@ -11,7 +11,7 @@ from data_frames import manifest_of
 from secondread.config import DataSettings, PreprocessSettings, Window
 from secondread.data.intensities import intensities, spread
 from secondread.data.split import split_by_patient
-from secondread.data.statistics import statistics
+from secondread.data.statistics import series_lengths, statistics
 from secondread.data.store import Pixels
 from secondread.errors import SCOPE_RULES
 from secondread.imaging.preprocess import Preprocess
@@ -57,6 +57,34 @@ def test_gaps_and_repeats_of_series_are_counted() -> None:
     series = statistics(manifest, None, FORM, {}).series
     assert series is not None
     assert (series.count, series.lengths, series.gaps, series.repeats) == (3, {3: 1, 4: 2}, 1, 1)
+    assert series.text() == "3 series of 3 to 4 slices; 1 with a gap between slices; 1 with two slices in one place"
+
+
+@pytest.mark.parametrize(
+    ("places", "gaps", "repeats"),
+    [
+        ([0.0, 0.6, 1.3, 1.9, 2.5], 0, 0),  # .625 mm, rounded to a tenth
+        ([0.0, 0.0, 5.0, 5.0, 10.0, 10.0], 0, 1),  # every slice twice: no step is nought
+        ([0.0, 5.0, 5.004, 10.0], 0, 1),  # the same place, rounded otherwise
+        ([0.0, 5.0, 15.0, 20.0, 25.0], 1, 0),
+        ([0.0, 0.0], 0, 1),
+        ([7.0], 0, 0),
+    ],
+)
+def test_rounded_or_repeated_positions_make_no_gap(places: list[float], gaps: int, repeats: int) -> None:
+    manifest = manifest_of(["a"] * len(places), [0] * len(places), ["train"] * len(places))
+    series = series_lengths(manifest.assign(series_key="a", order=places))
+    assert series is not None
+    assert (series.gaps, series.repeats, series.unplaced) == (gaps, repeats, 0)
+
+
+def test_images_without_a_place_in_their_series_are_counted() -> None:
+    manifest = manifest_of(list("aabc"), [0, 1] * 2, SPLITS).assign(
+        series_key=["a", "a", "a", ""], order=[0, 5, np.nan, np.nan]
+    )
+    series = series_lengths(manifest)
+    assert series is not None
+    assert series.text() == "1 series of 2 to 2 slices; 1 image without a place in theirs"
 
 
 def test_images_without_a_place_are_no_series() -> None:

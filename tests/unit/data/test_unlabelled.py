@@ -78,7 +78,10 @@ def test_a_dicom_file_names_its_study_and_a_picture_has_its_folder(tmp_path: Pat
 def test_a_series_whose_study_is_not_told_is_a_study_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers = {"a": Header("p", "", "series", "sop", "CT", "", "", 2.0), "b": Header("", "", "", "", "CT", "", "", 2.0)}
+    headers = {
+        "a": Header("p", "", "series", "sop", "CT", "", "", 2.0, (0, 0, 1)),
+        "b": Header("", "", "", "", "CT", "", "", 2.0, (0, 0, 1)),
+    }
     monkeypatch.setattr("secondread.data.unlabelled.read_one", lambda root, path: headers[path])
     assert place_of(tmp_path, Listed("a", 5)) == Place("series", "series", 2.0)
     assert place_of(tmp_path, Listed("b", 5)) == Place(".", "", 2.0, folder=True)

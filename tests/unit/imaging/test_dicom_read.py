@@ -314,11 +314,24 @@ class TestHeader:
         assert read_header(changed(ct())).order == 12.5
         # Sagittal: rows run back, columns down; the normal, their cross product, is -x.
         sagittal = changed(ct(), ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-        assert read_header(sagittal).order == -1.0
+        assert (read_header(sagittal).order, read_header(sagittal).normal) == (-1.0, (-1, 0, 0))
+
+    def test_a_tilted_gantry_orders_slices_along_its_own_normal(self) -> None:
+        # Columns run down and to the feet by 3-4-5: the normal is (0, .6, .8), so 10 mm of table are 8 mm of stack.
+        tilt = [1, 0, 0, 0, 0.8, -0.6]
+        places = [
+            read_header(changed(ct(), ImageOrientationPatient=tilt, ImagePositionPatient=[0, 0, z])) for z in (0, 10)
+        ]
+        assert [header.order for header in places] == pytest.approx([0, 8])
+        assert places[0].normal == pytest.approx((0, 0.6, 0.8))
 
     @pytest.mark.parametrize("position", [None, "", [1, 2]])
     def test_without_a_position_there_is_no_order(self, position: Any) -> None:
         assert np.isnan(read_header(changed(ct(), ImagePositionPatient=position)).order)
+
+    def test_without_an_orientation_there_is_no_order(self) -> None:
+        header = read_header(changed(ct(), ImageOrientationPatient=[1, 0, 0]))
+        assert np.isnan([header.order, *header.normal]).all()
 
     def test_what_the_file_does_not_say_is_empty(self) -> None:
         header = read_header(changed(xray(), PatientID=None, StudyInstanceUID=None))

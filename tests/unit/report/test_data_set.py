@@ -32,6 +32,13 @@ def test_a_page_tells_what_is_in_the_data_set() -> None:
     assert "\N{MINUS SIGN}20 HU 80 HU 180 HU" in said
 
 
+def test_slices_without_a_place_are_told() -> None:
+    data = heads()
+    order = data.manifest["order"].where(data.manifest.index > 1)
+    said = words(data_set_page(HEADS, replace(data, manifest=data.manifest.assign(order=order))))
+    assert "2 images without a place in a series, or in another plane than the others of it." in said
+
+
 def test_problems_come_first() -> None:
     said = words(data_set_page(CHESTS, chests()))
     assert said.index("Before a training, read this") < said.index("Splits and labels")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PREFIX = 1 << 16
+_SAME_PLANE = 0.999  # cosine between normals: 2.5 degrees
 _FILES = 128  # a worker's job
 _RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 _COLUMNS: "Mapping[str, Callable[[Header], str]]" = {
@@ -107,6 +108,20 @@ def _filled(rows: pd.DataFrame, headers: "Sequence[Header | None]") -> pd.DataFr
         told = pd.Series([tell(header) if header else "" for header in headers], rows.index, dtype=str)
         filled[column] = told if column not in rows else rows[column].where(rows[column] != "", told)
     order = pd.Series([header.order if header else np.nan for header in headers], rows.index, dtype=np.float64)
+    order = order.where(_in_plane_of_series(filled["series"], headers))
     filled["order"] = order if "order" not in rows else rows["order"].fillna(order)
     filled["modality"] = pd.Series([header.modality if header else "" for header in headers], rows.index, dtype=str)
     return filled
+
+
+def _in_plane_of_series(series: pd.Series, headers: "Sequence[Header | None]") -> pd.Series:
+    """Whether each slice lies in the plane of most of its series, so that their distances are along one normal.
+
+    A localizer among axial slices does not; where no plane has most of the slices, none lies in it.
+    """
+    normals = np.array([header.normal if header else (np.nan,) * 3 for header in headers]).reshape(-1, 3)
+    axes = pd.DataFrame(normals, series.index)
+    # A middle coordinate is that of most, where most are alike; else it is of no slice.
+    middle = axes.groupby(series).transform("median").to_numpy()
+    lengths = np.linalg.norm(normals, axis=1) * np.linalg.norm(middle, axis=1)
+    return pd.Series((normals * middle).sum(axis=1) > _SAME_PLANE * lengths, series.index) | (series == "")

@@ -54,6 +54,7 @@ class Header:
         sex: Patient's Sex (0010,0040).
         age: Patient's Age (0010,1010).
         order: millimetres along the normal of the slice, which sorts a series; NaN where the file does not say.
+        normal: of the slice, axial where the file does not say; NaN where what it says is no orientation.
     """
 
     patient_id: str
@@ -64,6 +65,7 @@ class Header:
     sex: str
     age: str
     order: float
+    normal: tuple[float, float, float]
 
 
 def read_header(data: bytes) -> Header:
@@ -124,20 +126,25 @@ def _read_header(data: bytes) -> Header:
             "dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent"
         )
     patient_id, study_uid, series_uid, sop_uid, modality, sex, age = (_text(dcm, tag) for tag in _HEADER_TAGS[:7])
-    return Header(patient_id, study_uid, series_uid, sop_uid, modality, sex, age, _order(dcm))
+    return Header(patient_id, study_uid, series_uid, sop_uid, modality, sex, age, *_place(dcm))
 
 
 def _text(dcm: Dataset | Elements, keyword: str) -> str:
     return str(dcm.get(keyword) or "").strip()
 
 
-def _order(dcm: Dataset) -> float:
-    """Source: DICOM PS3.3 C.7.6.2.1.1 (the normal is the cross product of the row and column directions)."""
+def _place(dcm: Dataset) -> tuple[float, tuple[float, float, float]]:
+    """Where a slice lies along its normal, and that normal.
+
+    Source: DICOM PS3.3 C.7.6.2.1.1 (the normal is the cross product of the row and column directions).
+    """
     position = np.asarray(dcm.get("ImagePositionPatient") or (), np.float64)
     orientation = np.asarray(dcm.get("ImageOrientationPatient") or _AXIAL, np.float64)
-    if position.shape != (3,) or orientation.shape != (6,):
-        return math.nan
-    return float(np.cross(orientation[:3], orientation[3:]) @ position)
+    if orientation.shape != (6,):
+        return math.nan, (math.nan,) * 3
+    normal = np.cross(orientation[:3], orientation[3:])
+    x, y, z = normal.tolist()
+    return float(normal @ position) if position.shape == (3,) else math.nan, (x, y, z)
 
 
 def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> Picture:
