@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("before", metavar="STORE_A", help="what `preprocess` wrote: a folder or s3://bucket/prefix")
     diff.add_argument("after", metavar="STORE_B", help="another, of the same task")
     diff.add_argument("--out", type=Path, help="folder to write difference.json, images.csv and patients.csv to")
+    deidentify = _add(
+        verbs, "deidentify", _deidentify, "copy a folder's DICOM files without what identifies their patients"
+    )
+    deidentify.add_argument("--source", default="phantom", help="a folder of DICOM files (default: synthetic ones)")
+    deidentify.add_argument(
+        "--out", default="deidentified", type=Path, help="folder to write the copies to (default: deidentified)"
+    )
     train = _add(verbs, "train", _train, "train a model and log it, measured, to MLflow")
     _add_task(train)
     train.add_argument("--data", default="phantom", help="a store, a folder or CSV of images (default: synthetic ones)")
@@ -185,6 +192,12 @@ def _preprocess(known: argparse.Namespace, overrides: Mapping[str, str]) -> None
     from secondread.steps.preprocess import preprocess
 
     preprocess(config, known.out)
+
+
+def _deidentify(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    from secondread.steps.deidentify import deidentify
+
+    deidentify(known.source, known.out)
 
 
 def _diff(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:

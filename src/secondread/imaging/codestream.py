@@ -9,6 +9,8 @@ _END_OF_IMAGE = b"\xff\xd9"  # JPEG and JPEG-LS call it EOI, JPEG 2000 EOC
 _START_OF_SCAN = 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0..SOF15, and SOF55 of JPEG-LS
 _BASELINE = 0xC0
+_COMMENT = 0xFE  # COM
+_JPEG_2000 = b"\xff\x4f\xff\x51"  # SOC and SIZ
 _EXIF = 0xE1  # APP1
 _SEQUENTIAL = (_BASELINE, 0xC1)  # SOF0 and SOF1, Huffman-coded
 _MOST_MARKERS = 1000  # before the first scan; a colour profile in pieces has 255
@@ -111,6 +113,47 @@ def _tiles(data: bytes) -> Iterator[int]:
             raise _truncated()
         yield _integer(data, position + 4)
         position += length
+
+
+def without_comments(data: bytes) -> bytes:
+    """Leave out of a JPEG, JPEG-LS or JPEG 2000 stream whatever is no part of the image and may be a text.
+
+    These are comments, application segments that no decoder needs, and what follows the end; other streams, such as
+    run lengths, are given back. Only what stands before the first scan, or the first tile, is looked at.
+
+    Raises:
+        ImageRejected: `truncated`.
+    Source: ITU-T T.81 B.2.4, T.87, T.800 A.9.2.
+    """
+    if data.startswith(b"\xff\xd8"):
+        parts = list(_segments(data))
+        ends = [position for _, position in parts[1:]] + [data.rfind(b"\xff\xd9") + 2]
+        kept = (
+            data[at:end] for (marker, at), end in zip(parts, ends, strict=True) if _is_needed(marker, data[at + 4 :])
+        )
+        return data[:2] + b"".join(kept)
+    if data.startswith(_JPEG_2000):
+        return _without_segments(data, comment=0x64, last=0x90)
+    return data
+
+
+def _is_needed(marker: int, content: bytes) -> bool:
+    """Of application segments: JFIF's size of a pixel, and what a colour transform was (Adobe's, and JPEG-LS's)."""
+    if marker == _COMMENT:
+        return False
+    return not 0xE0 <= marker <= 0xEF or content.startswith((b"JFIF\0", b"Adobe\0", b"mrfx"))
+
+
+def _without_segments(data: bytes, comment: int, last: int) -> bytes:
+    kept, position = [data[:2]], 2
+    while data[position : position + 2] != bytes((0xFF, last)):
+        end = position + 2 + _integer(data, position + 2)
+        if data[position] != 0xFF or end > len(data) or end < position + 4:
+            raise _truncated()
+        if data[position + 1] != comment:
+            kept.append(data[position:end])
+        position = end
+    return b"".join((*kept, data[position : data.rfind(b"\xff\xd9") + 2]))
 
 
 def png_frame(data: bytes) -> Frame:

@@ -25,14 +25,15 @@ from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
 
 READY = b"ready\n"
-HEADER, PIXELS, DISPLAY = "header", "pixels", "display"  # what may be asked of a file
+HEADER, PIXELS, DISPLAY, CLEAN = "header", "pixels", "display", "clean"  # what may be asked of a file
+SECRET_BYTES = 32  # which come before a file that is to be de-identified
 _SPARE_BYTES = 2 * 2**30  # beside what the libraries have mapped; 40 megapixels take a quarter of it
 _PAGE = resource.getpagesize()
 _IN_TIME = (signal.SIGALRM, signal.SIGPROF)  # which limit of time a fork met
 
 
 def serve(preprocess: str, memory: int, seconds: float, wall_seconds: float) -> None:
-    """Answer each line that comes on stdin, `pixels`, `display` or `header` and a length, until it ends.
+    """Answer each line that comes on stdin, `pixels`, `display`, `header` or `clean` and a length, until it ends.
 
     Args:
         preprocess: JSON of the model's `Preprocess`; "" where only headers are read.
@@ -92,12 +93,23 @@ def _read(what: str, preprocess: Preprocess | None, shared: mmap.mmap, length: i
     try:
         if what == HEADER:
             return {"header": asdict(read_header(shared[:length]))}
+        if what == CLEAN:
+            return _clean(shared, length)
         assert preprocess is not None
         image = _image(what, preprocess, shared[:length])
     except ImageRejected as rejected:
         return {"rule": rejected.rule, "reason": rejected.reason, "foreign": isinstance(rejected, OutOfScope)}
     shared[: image.size] = image.tobytes()
     return {"shape": image.shape}
+
+
+def _clean(shared: mmap.mmap, length: int) -> dict[str, Any]:
+    """Put a de-identified copy where the secret and the file were."""
+    from secondread.imaging.dicom.deidentify import deidentify  # dicognito and the standard's codes take a second
+
+    clean = deidentify(shared[SECRET_BYTES:length], shared[:SECRET_BYTES])
+    shared[: len(clean.data)] = clean.data
+    return {"shape": (len(clean.data),), "clean": {**asdict(clean), "data": None}}
 
 
 def _image(what: str, preprocess: Preprocess, data: bytes) -> UInt8Image:

@@ -14,20 +14,23 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from secondread.errors import ImageRejected, OutOfScope, SecondReadError
 from secondread.imaging.codestream import is_plain_jpeg, png_frame
-from secondread.imaging.decoder import DISPLAY, HEADER, PIXELS, READY
+from secondread.imaging.decoder import CLEAN, DISPLAY, HEADER, PIXELS, READY, SECRET_BYTES
 from secondread.imaging.dicom.deflate import inflate
 from secondread.imaging.dicom.plain import PLAIN_BYTES, is_plain_dicom
 from secondread.imaging.dicom.read import Header
 from secondread.imaging.limits import MOST_BYTES, check
 from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from secondread.imaging.dicom.deidentify import Deidentified
 
 SECONDS = 5  # that one file may take
 _START_SECONDS = 60.0  # that a process may take to import its libraries
@@ -36,6 +39,7 @@ _LATE_SECONDS = 10.0  # after which a fork that the kernel should have ended is 
 _TRIES = 2  # of a file whose decoder somebody else ended
 _PROCESSES = 2  # one file that hangs leaves the other, which starts when it is first needed: each takes 78 MB
 _MOST_PLAIN_PIXELS = 4_000_000  # a tenth of a second at most
+_SLACK = 1 << 16  # bytes that a file may grow by when it is de-identified, or that its secret takes
 _LARGE = 1 << 20  # bytes of a file or an image whose memory is given back
 _START = (
     "import json, sys; said = json.loads(sys.argv[1]); sys.path[:] = said.pop('path'); "
@@ -124,6 +128,21 @@ class DecoderPool:
             raise ImageRejected("too_large", f"the file has more than {MOST_BYTES['dicom']} bytes")
         return TypeAdapter(Header).validate_python(self._ask(HEADER, data, patience)[0]["header"])
 
+    def clean(self, data: bytes, secret: bytes, patience: Patience) -> "Deidentified":
+        """Copy a DICOM file without what identifies its patient, as `deidentify` does, always in another process.
+
+        Raises:
+            ImageRejected: as `deidentify` does; or `timeout`, `decoder_failed` or `busy`.
+            DecoderLost: no process could be had.
+        """
+        from secondread.imaging.dicom.deidentify import Deidentified  # see `decoder`
+
+        assert len(secret) == SECRET_BYTES
+        if check(data) != "dicom":
+            raise ImageRejected("format", "only DICOM files are de-identified")
+        answer, copy = self._ask(CLEAN, secret + data, patience)
+        return Deidentified(**{**answer["clean"], "data": copy.tobytes()})
+
     def _image(self, what: str, data: bytes, patience: Patience) -> UInt8Image:
         if patience.seconds <= 0:
             raise ImageRejected("timeout", "other files of the request took too long to decode; send this one again")
@@ -192,7 +211,7 @@ class _Decoder:
         self._wall_seconds = wall_seconds
         self.is_well = True
         self._is_ready = False
-        size = max(MOST_BYTES.values())
+        size = max(MOST_BYTES.values()) + _SLACK
         memory = os.memfd_create("image")
         os.ftruncate(memory, size)
         self._shared = mmap.mmap(memory, size)

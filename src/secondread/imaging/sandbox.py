@@ -3,11 +3,15 @@
 import math
 import threading
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from secondread.imaging.decoder_pool import SECONDS, DecoderPool, Patience
 from secondread.imaging.dicom.read import Header
 from secondread.imaging.picture import UInt8Image
 from secondread.imaging.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from secondread.imaging.dicom.deidentify import Deidentified
 
 _WALL_SECONDS = 120.0  # a busy machine must not make another result of a sound file
 
@@ -35,6 +39,11 @@ def safe_header(data: bytes) -> Header:
         DecoderLost: the machine, not the file, is to blame.
     """
     return _pool(None).header(data, _all_patience())
+
+
+def safe_clean(data: bytes, secret: bytes) -> "Deidentified":
+    """Copy a DICOM file without what identifies its patient, as `deidentify` does; errors as of `safe_header`."""
+    return _pool(None).clean(data, secret, _all_patience())
 
 
 @lru_cache(maxsize=1)

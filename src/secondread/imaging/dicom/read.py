@@ -97,19 +97,19 @@ def read_dicom(data: bytes, modalities: Sequence[str] = _MODALITIES, scope: Head
         return _guarded(lambda _: _read_compressed(compressed, modalities, scope), data)
     if lean is None:
         return _guarded(lambda data: _read_dicom(data, modalities, scope), data)
-    with np.errstate(all="ignore"), _discreet():
+    with np.errstate(all="ignore"), discreet():
         check_scope(lean.elements, modalities, scope)
         _check_attributes(lean.elements)
         return _picture(lean.elements, lean.stored)
 
 
 def _guarded(read: Callable[[bytes], Result], data: bytes) -> Result:
-    with leniently(), _discreet():
+    with leniently(), discreet():
         return read(data)
 
 
 @contextmanager
-def _discreet() -> Iterator[None]:
+def discreet() -> Iterator[None]:
     """Damaged files make a reader raise anything, with the file's values in the text: say only that it is damaged."""
     try:
         yield

@@ -22,6 +22,7 @@ _BODY_PARTS = """
     THORAX THUMB THYMUS THYROID TIBIA TMJOINT TOE TSPINE TLSPINE UPPEREXTREMITY URETER URETHRA UTERUS VAGINA
     WHOLEBODY WRIST ZYGOMA
 """
+BODY_PARTS = frozenset(_BODY_PARTS.split())
 _CLASSES = {  # PS3.6 Table A-1: what an object may be, and what the standard calls it
     uid: (keyword, name) for uid, (name, kind, _, _, keyword) in UID_dictionary.items() if kind == "SOP Class"
 }
@@ -88,7 +89,7 @@ def _is_seen_from_the_side(dcm: Dataset | Elements) -> bool:
 def _is_another_part(said: Sequence[str], accepted: Sequence[str]) -> bool:
     """Vendors join and qualify the standard's words: HEAD_NECK, KNEE LEFT."""
     words = {word for value in said for word in (value, *re.split("[^A-Z]+", value))}
-    return words.isdisjoint(accepted) and not words.isdisjoint(_BODY_PARTS.split())
+    return words.isdisjoint(accepted) and not words.isdisjoint(BODY_PARTS)
 
 
 def _is_not_axial(dcm: Dataset | Elements) -> bool:

@@ -13,8 +13,8 @@ from secondread.config import Window
 from secondread.imaging.dicom.leniency import leniently
 
 # PS3.5 B.2: a UUID as a UID. Fixed, as is the version, so that a new pydicom does not change the bytes.
-_IMPLEMENTATION_UID = UID("2.25.240379165713906486236171034279427305719")
-_IMPLEMENTATION_VERSION = "SECONDREAD_1"
+IMPLEMENTATION_UID = UID("2.25.240379165713906486236171034279427305719")
+IMPLEMENTATION_VERSION = "SECONDREAD_1"
 _INTERCEPT = -1024  # HU of the stored value 0 (PS3.3 C.8.2.1), as in RSNA 2019
 
 
@@ -140,8 +140,8 @@ def _set_pixels(dcm: Dataset, stored: NDArray[np.int16] | NDArray[np.uint16], bi
 def _to_bytes(dcm: Dataset) -> bytes:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_UID
-    meta.ImplementationVersionName = _IMPLEMENTATION_VERSION
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     dcm.file_meta = meta
     buffer = BytesIO()
     with leniently():
