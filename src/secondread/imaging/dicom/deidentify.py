@@ -31,8 +31,12 @@ from secondread.imaging.dicom.write import IMPLEMENTATION_UID, IMPLEMENTATION_VE
 from secondread.imaging.picture import Picture
 
 METHODS = (f"dicognito {version('dicognito')}", "Second Read: allow-list of tags and values")
-_EMPTY = ("AccessionNumber", "PatientBirthDate", "PositionReferenceIndicator", "ReferringPhysicianName", "StudyID")
-_OFTEN_EMPTY = ("InstanceNumber", "PatientSex", "SeriesNumber", "StudyDate", "StudyTime")  # type 2, as those above
+# Type 2: they must be there, also without a value.
+_EMPTY = (
+    *("AccessionNumber", "Manufacturer", "PatientBirthDate", "PositionReferenceIndicator", "ReferringPhysicianName"),
+    "StudyID",
+)
+_OFTEN_EMPTY = ("InstanceNumber", "PatientSex", "SeriesNumber", "StudyDate", "StudyTime")
 _LEAST_DAYS, _MOST_DAYS = 365, 3650  # that a patient's dates are moved into the past
 # PS3.16 CID 7050: what was done, and which options of PS3.15 Annex E.3 were taken.
 _PROFILE = (
@@ -83,14 +87,16 @@ def deidentify(data: bytes, secret: bytes) -> Deidentified:
         clean.file_meta = FileMetaDataset()
         clean.file_meta.TransferSyntaxUID = dcm.file_meta.TransferSyntaxUID
         _set_pixels(clean, dcm)
+        burned_in = burned_in_text(dcm, picture)
         patient = _keyed(secret, "patient", str(dcm.get("PatientID") or "").strip())[:32]
         _rename(clean, patient, secret)
+        clean.PatientIdentityRemoved = "NO" if burned_in else "YES"  # PS3.3 C.7.1.1
         written = _written(clean)
     _check_equal(read_dicom(written), picture)
-    names = (
+    study, series, instance = (
         _keyed(secret, "path", str(clean.get(f"{name}InstanceUID") or ""))[:16] for name in ("Study", "Series", "SOP")
     )
-    return Deidentified(written, patient, *names, burned_in=burned_in_text(dcm, picture))
+    return Deidentified(written, patient, study, series, instance, burned_in)
 
 
 class _Keyed(Randomizer):
@@ -125,7 +131,6 @@ def _rename(clean: Dataset, patient: str, secret: bytes) -> None:
     anonymizer.add_element_handler(UIAnonymizer(random))
     anonymizer.add_element_handler(DateTimeAnonymizer(-24 * days))
     anonymizer.anonymize(clean)
-    clean.PatientIdentityRemoved = "YES"
     clean.DeidentificationMethod = list(METHODS)
     clean.DeidentificationMethodCodeSequence = [_item(code) for code in _PROFILE]
     clean.LongitudinalTemporalInformationModified = "MODIFIED"

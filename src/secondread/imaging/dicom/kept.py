@@ -14,6 +14,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
+from pydicom.valuerep import IS, DSfloat
 
 from secondread.imaging.dicom.scope import BODY_PARTS
 
@@ -63,6 +64,11 @@ WORDS: Mapping[str, frozenset[str]] = {
 }
 NUMBERS, DATES = _NUMBERS.split(), _DATES.split()
 TABLES = ("ModalityLUTSequence", "VOILUTSequence")  # of an item, what is kept is of this list too
+_LOOKUP_TABLES = {"LUTData": "LUTDescriptor"} | {
+    f"{colour}PaletteColorLookupTableData": f"{colour}PaletteColorLookupTableDescriptor"
+    for colour in ("Red", "Green", "Blue")
+}
+_MOST = 1e6  # that an image may measure or count
 _OLDEST = 89  # an age above it tells who somebody is (HIPAA safe harbour); PS3.15 leaves it to the sender
 
 
@@ -74,10 +80,22 @@ def kept(dcm: Dataset) -> Dataset:
         found = None if element is None else _value(dcm, keyword, of_value)
         if found is not None:
             clean[keyword] = DataElement(keyword, dcm[keyword].VR, found)
+    for data, descriptor in _LOOKUP_TABLES.items():
+        if data in clean:
+            _cut(clean, data, descriptor)
     for keyword in TABLES:
         if dcm.get(keyword):
             setattr(clean, keyword, Items(kept(item) for item in dcm[keyword].value))
     return clean
+
+
+def _cut(clean: Dataset, data: str, descriptor: str) -> None:
+    """Leave out what lies behind a table's entries, or all of it where nothing says how many they are (PS3.3 C.11.1)."""
+    described = clean.get(descriptor)
+    if not described:
+        del clean[data]
+    elif isinstance(clean[data].value, bytes):
+        clean[data].value = clean[data].value[: 2 * (described[0] or 65_536)]
 
 
 def _value(dcm: Dataset, keyword: str, of_value: Kept) -> Any:
@@ -90,10 +108,15 @@ def _value(dcm: Dataset, keyword: str, of_value: Kept) -> Any:
 
 def _numbers(value: Any) -> Any:
     """Numbers, also those that DICOM writes as texts, and tables of them."""
-    if isinstance(value, bytes | int | float):
+    if isinstance(value, bytes | int | float) and not isinstance(value, IS | DSfloat):
         return value
     texts = [str(each) for each in value] if isinstance(value, MultiValue | list) else [str(value)]
-    return value if all(re.fullmatch(r"[-+]?[0-9.]{1,16}([eE][-+]?[0-9]{1,3})?", text) for text in texts) else None
+    return value if all(_is_measure(text) for text in texts) else None
+
+
+def _is_measure(text: str) -> bool:
+    """Whether a text is a number, and not so large that it may be an identifier or a date."""
+    return bool(re.fullmatch(r"[-+]?[0-9.]{1,16}([eE][-+]?[0-9]{1,3})?", text)) and abs(float(text)) < _MOST
 
 
 def _date(value: Any) -> str | None:
