@@ -31,7 +31,7 @@ class Job:
 
 
 @pytest.fixture(
-    params=[Job(patients=24, away_s=2), pytest.param(Job(patients=400, away_s=20), marks=pytest.mark.slow)],
+    params=[Job(patients=24, away_s=2), pytest.param(Job(patients=410, away_s=20), marks=pytest.mark.slow)],
     ids=["hundreds of files", "5,000 files"],
 )
 def job(request: pytest.FixtureRequest) -> Job:
