@@ -90,7 +90,7 @@ def kept(dcm: Dataset) -> Dataset:
 
 
 def _cut(clean: Dataset, data: str, descriptor: str) -> None:
-    """Leave out what lies behind a table's entries, or all of it where nothing says how many they are (PS3.3 C.11.1)."""
+    """Leave out what lies behind the entries of a table, and a table that says not how many it has (PS3.3 C.11.1)."""
     described = clean.get(descriptor)
     if not described:
         del clean[data]
