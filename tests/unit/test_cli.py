@@ -233,7 +233,7 @@ def test_a_verb_must_be_one_of_those_that_help_names(capsys: pytest.CaptureFixtu
         main(["tarin"])
     assert caught.value.code == 2
     assert (
-        "choose from story, preprocess, diff, train, evaluate, score, explain, predict"
+        "choose from story, preprocess, diff, deidentify, train, evaluate, score, explain, predict"
         in capsys.readouterr().err.replace("'", "")
     )
 
