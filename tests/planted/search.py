@@ -28,11 +28,7 @@ from planted.words import BIRTH_DATE, STEMS
 _SINGLE_BYTE = ("latin-1", "cp1252", "iso8859_5", "cp1251", "koi8_r")  # DICOM's ISO_IR 100 and 144 among them
 _WIDE = ("utf-16-le", "utf-32-le")
 # Eight digits may be part of any number, so those of a day must stand alone.
-_DAY = re.compile(
-    rb"(?<![0-9.])"
-    + rb"[-./]?".join((BIRTH_DATE[:4].encode(), BIRTH_DATE[4:6].encode(), BIRTH_DATE[6:].encode()))
-    + rb"(?![0-9])"
-)
+_DAY = re.compile(f"(?<![0-9.]){BIRTH_DATE[:4]}[-./]?{BIRTH_DATE[4:6]}[-./]?{BIRTH_DATE[6:]}(?![0-9])".encode())
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/_-]{32,}={0,2}")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEEPEST = 6  # containers in containers
