@@ -67,6 +67,9 @@ def way(
     launched("evaluate", {"data": other, **model})
     launched("explain", {"data": source, "images": 2, "out": folder / "explanations", **model})
     launched("score", {"source": source, "out": folder / "scores", "sr": "true", **model})
+    file = next(source.rglob("ID_*.dcm"))
+    predict = ["predict", str(file), *flags({"task": "hemorrhage", **model})]
+    typed("predict", sys.executable, "-m", "secondread", *predict)
     typed("diff", sys.executable, "-m", "secondread", "diff", *stores, "--out", str(folder / "difference"), fails=True)
     typed("history", sys.executable, "-m", "registry", "history", "hemorrhage")
     typed("a wrong store", sys.executable, "-m", "secondread", "train", "--data", stores[0], fails=True)
