@@ -78,13 +78,13 @@ QUESTIONS: Mapping[str, Question] = {
         "Petsiuk et al. 2018, RISE",
     ),
     "pointing": Question(
-        "share of images whose map, blurred, is highest at the lesion",
+        "share of images whose map is highest at the lesion",
         "at least",
         0.9,
         "Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop",
     ),
     "blind_pointing": Question(
-        "share of images whose map, blurred, is highest at the lesion although the network has random weights",
+        "share of images whose map is highest at the lesion although the network has random weights",
         "at most",
         0.5,
         "both of the above: what points without having learned points for another reason",

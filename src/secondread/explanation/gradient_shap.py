@@ -8,6 +8,7 @@ import numpy as np
 
 from secondread.explanation.chance import own_chance
 from secondread.explanation.method import Maps, Method
+from secondread.explanation.smooth import smooth
 from secondread.explanation.target import logits_of, target
 from secondread.imaging.picture import UInt8Image
 
@@ -17,7 +18,7 @@ _SEED = 1
 
 
 class GradientShap(Method):
-    """Expected gradients; complete in expectation, so within the noise of 100 samples.
+    """Expected gradients, smoothed; complete in expectation, so within the noise of 100 samples.
 
     Source: Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, 2017; Erion et al., 2021.
     """
@@ -58,4 +59,4 @@ def _background(images: UInt8Image, background: UInt8Image | None) -> Maps:
 def _map(explainer: Any, image: UInt8Image) -> Maps:
     values = explainer.shap_values(image[np.newaxis].astype(np.float32), nsamples=_SAMPLES, rseed=_SEED)
     summed: Maps = np.asarray(values).reshape(image.shape).sum(axis=-1)
-    return summed
+    return smooth(summed)

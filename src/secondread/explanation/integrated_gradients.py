@@ -7,6 +7,7 @@ import numpy as np
 
 from secondread.explanation.gradients import Slopes, slopes
 from secondread.explanation.method import Maps, Method
+from secondread.explanation.smooth import smooth
 from secondread.explanation.target import reference, target
 from secondread.imaging.picture import UInt8Image
 
@@ -15,7 +16,7 @@ _BATCH = 16
 
 
 class IntegratedGradients(Method):
-    """The image's difference from the reference times the mean slope between them.
+    """The image's difference from the reference times the mean slope between them, smoothed.
 
     Source: Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017; the integral by the midpoint rule.
     """
@@ -41,4 +42,4 @@ def _map(found: Slopes, difference: Maps, nothing: Maps) -> Maps:
         way = nothing + shares[start : start + _BATCH, None, None, None] * difference
         total += found(way).sum(axis=0)
     mean: Maps = (difference * total / _STEPS).sum(axis=-1)
-    return mean
+    return smooth(mean)

@@ -8,7 +8,6 @@ from secondread.explanation.method import Maps
 
 Masks = npt.NDArray[np.bool_]
 _TOLERANCE = 0.03  # of the side: 15 pixels of about 500 in the original
-_BLUR = 0.1  # of the side, a Gaussian's standard deviation; chosen on val of both phantoms (docs/LOG.md)
 
 
 def tolerance(side: int) -> int:
@@ -19,7 +18,7 @@ def tolerance(side: int) -> int:
 def hits(maps: Maps, masks: Masks) -> npt.NDArray[np.float64]:
     """Tell of every map whether it points at the lesion, with `tolerance`: 1 or 0, shape (n,).
 
-    A map points where it is highest once it is blurred: a region, for single pixels of gradients alternate in sign.
+    A map points where it is highest once it is blurred by a Gaussian as wide as the tolerance: no one sees a pixel.
 
     Args:
         maps: shape (n, height, width).
@@ -37,8 +36,8 @@ def point(one: Maps) -> tuple[int, int]:
 
 
 def smoothed(one: Maps) -> Maps:
-    """The map, blurred."""
-    found: Maps = cv2.GaussianBlur(one, (0, 0), _BLUR * one.shape[0])
+    """The map as one sees it."""
+    found: Maps = cv2.GaussianBlur(one, (0, 0), tolerance(one.shape[0]))
     return found
 
 

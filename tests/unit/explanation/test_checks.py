@@ -21,6 +21,7 @@ from secondread.explanation.pointing import chance, hits
 from secondread.explanation.randomised import randomised
 from secondread.explanation.recommend import recommended
 from secondread.explanation.removal import STEPS, area, by_lot, of_maps, removed
+from secondread.explanation.smooth import smooth
 from secondread.explanation.target import logits_of
 from secondread.imaging.picture import UInt8Image
 from secondread.models.architectures import MODEL_NAMES, build_model
@@ -235,6 +236,15 @@ def test_a_map_points_where_it_is_highest_within_a_tolerance_that_one_would_not_
         one[place] = 1
     assert hits(maps, masks).tolist() == [1, 1, 0]
     assert chance(masks) == pytest.approx(26 * 26 / 100**2, rel=0.06)  # a little less at the corners
+
+
+def test_a_smooth_map_shows_where_shares_lie_and_keeps_their_sum() -> None:
+    """Two shares that cancel but for a tenth, beside a corner: a tenth is left of them, and no edge swallows it."""
+    one = np.zeros((100, 100), np.float32)
+    one[2, 2], one[2, 3] = 1.1, -1
+    found = smooth(one)
+    assert found.sum() == pytest.approx(0.1, abs=1e-5)
+    assert found.max() < 0.02
 
 
 def test_single_specks_do_not_outshine_what_one_sees() -> None:
