@@ -14,7 +14,7 @@ from secondread.evaluation.intervals import FloatArray
 from secondread.evaluation.metrics import Answers
 from secondread.evaluation.wording import readable, threshold_text
 
-_COLUMNS = 6
+_COLUMNS, _COLUMNS_EXPLAINED = 6, 4  # larger, and fewer: some methods take seconds an image
 _SMALLEST = 1e-7
 
 
@@ -51,16 +51,19 @@ def right_and_wrong(
         image = pixels[int(answer.rows[place])]
         return Tile(image if explained_by else gray(image), words + mark, GREEN if right else VERMILION)
 
-    sections = [_section(heading, group, order, tile) for heading, group, order in groups]
+    columns = _COLUMNS_EXPLAINED if explained_by else _COLUMNS
+    sections = [_section(heading, group, order, tile, columns) for heading, group, order in groups]
     title = f"{readable(label)}: truth and probability, {threshold_text(threshold)}"
     why = f"Red speaks for it, blue against it, by {explained_by}; each image has a scale of its own."
-    return sheet(title, sections, _COLUMNS, why if explained_by else "")
+    return sheet(title, sections, columns, why if explained_by else "")
 
 
-def _section(heading: str, group: NDArray[np.bool_], order: FloatArray, tile: Callable[[int], Tile]) -> Section:
+def _section(
+    heading: str, group: NDArray[np.bool_], order: FloatArray, tile: Callable[[int], Tile], columns: int
+) -> Section:
     """The first images of a group in rising order."""
     members = np.flatnonzero(group)
-    first = members[np.argsort(order[members], kind="stable")][:_COLUMNS]
+    first = members[np.argsort(order[members], kind="stable")][:columns]
     return Section(
         heading,
         f"{len(members):,} of {len(group):,} images",
