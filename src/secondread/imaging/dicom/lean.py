@@ -31,6 +31,8 @@ _PIXELS = (0x7FE0, 0x0010)
 _LEFT_TO_PYDICOM = {
     (0x0028, 0x3000),  # Modality LUT Sequence
     (0x0028, 0x3010),  # VOI LUT Sequence
+    (0x5200, 0x9229),  # Shared Functional Groups Sequence
+    (0x5200, 0x9230),  # Per-frame Functional Groups Sequence
     (0x7FE0, 0x0001),  # Extended Offset Table
     (0x7FE0, 0x0008),  # Float Pixel Data
     (0x7FE0, 0x0009),  # Double Float Pixel Data

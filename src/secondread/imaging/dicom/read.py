@@ -16,6 +16,7 @@ from secondread.imaging.dicom.bits import Stored
 from secondread.imaging.dicom.colour import COLOURS, PALETTE, to_gray
 from secondread.imaging.dicom.decode import decode_colour, decode_compressed, decode_gray
 from secondread.imaging.dicom.deflate import inflate
+from secondread.imaging.dicom.functional_groups import FUNCTIONAL_GROUPS, tell_of_only_frame
 from secondread.imaging.dicom.lean import Elements, read_lean
 from secondread.imaging.dicom.lean_compressed import CompressedFile, read_compressed
 from secondread.imaging.dicom.leniency import leniently
@@ -39,6 +40,8 @@ _HEADER_TAGS = [
     "PatientAge",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "NumberOfFrames",
+    *FUNCTIONAL_GROUPS,
 ]
 _AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _MODALITIES = ("CT", "CR", "DX")
@@ -125,6 +128,7 @@ def _read_header(data: bytes) -> Header:
         raise ImageRejected(
             "dicom", "the file does not say how it is encoded: Transfer Syntax UID (0002,0010) is absent"
         )
+    tell_of_only_frame(dcm)
     patient_id, study_uid, series_uid, sop_uid, modality, sex, age = (_text(dcm, tag) for tag in _HEADER_TAGS[:7])
     return Header(patient_id, study_uid, series_uid, sop_uid, modality, sex, age, *_place(dcm))
 
@@ -149,6 +153,7 @@ def _place(dcm: Dataset) -> tuple[float, tuple[float, float, float]]:
 
 def _read_dicom(data: bytes, modalities: Sequence[str], scope: HeaderScope) -> Picture:
     dcm = dcmread(BytesIO(data))
+    tell_of_only_frame(dcm)
     check_scope(dcm, modalities, scope)
     _check_attributes(dcm)
     if dcm["PixelData"].is_undefined_length and not has_closed_pixels(data):
