@@ -124,7 +124,8 @@ def _elements(data: bytes, start: int, stop: int, explicit: bool, pixels: list[b
             tag == _CHARACTER_SET and data[begin:end].rstrip(b"\0 ") not in _CHARACTER_SETS
         ):
             raise Irregular
-    if not all(map(elements.get, coded)):
+    # Without a class of its own, a file is what its meta information says, which is passed over here.
+    if not all(map(elements.get, ["SOPClassUID", *coded])):
         raise Irregular
     return elements
 
