@@ -39,7 +39,8 @@ class _Record:
     @property
     def merit(self) -> tuple[int, float, float]:
         passed = sum(bool(check.passed) for check in self.measured.values())
-        return passed, self._value("pointing"), self._value("deletion") + self._value("insertion")
+        # Less than a hundredth is nothing, and the methods that come first are cheaper.
+        return passed, round(self._value("pointing"), 2), round(self._value("deletion") + self._value("insertion"), 2)
 
     @property
     def praise(self) -> str:
