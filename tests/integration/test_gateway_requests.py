@@ -1,5 +1,6 @@
 """Who may enter a gateway, what it refuses, what an operator sees: of one task with one worker, which starts fast."""
 
+import base64
 import json
 import re
 import socket
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -227,6 +230,17 @@ def test_an_error_says_what_is_wrong(client: Client, broken: bytes, error: str) 
     reply = client.send("POST", "/pneumonia/invocations", broken)
     assert (reply.status, reply.content["error"]) == (400, error)
     assert reply.content["message"]
+
+
+def test_large_heat_maps_arrive_whole(client: Client) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
+    large = cv2.resize(noise, (2048, 2048), interpolation=cv2.INTER_CUBIC)
+    jpeg = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 3])[1].tobytes()  # 170 kB, of which a PNG has 7 MB
+    first, second = client.ask(TASK, jpeg, jpeg, explain=True).answers
+    assert first["heatmap"] == second["heatmap"]
+    whole = cv2.imdecode(np.frombuffer(base64.b64decode(first["heatmap"]), np.uint8), cv2.IMREAD_COLOR)
+    assert whole is not None
+    assert whole.shape[1] == 2048
 
 
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "application/json; charset=utf-16", MARK, "text/csv"])

@@ -25,11 +25,13 @@ from secondread.errors import BundleError, ImageRejected
 from secondread.evaluation.calibration import Calibration
 from secondread.evaluation.explanation import UNCHECKED, Explanation
 from secondread.evaluation.scope import learn_scope
-from secondread.explanation.heat_maps import Allowance
+from secondread.explanation.grad_cam import GradCam
+from secondread.explanation.heat_maps import Allowance, HeatMaps
 from secondread.explanation.integrated_gradients import IntegratedGradients
 from secondread.imaging.appearance import appearance
 from secondread.imaging.decoder_pool import DecoderPool
 from secondread.imaging.dicom.write import write_xray
+from secondread.models.outputs import sigmoids
 from secondread.serving import ServedModel, signature
 from secondread.tasks import load_task
 
@@ -321,6 +323,35 @@ def test_what_speaks_for_one_label_is_red_and_against_the_other_blue(explaining:
         white = drawn(answer)[71:95, 164:220].astype(int)  # 67 rows of words, 160 columns of margin
         assert (white[..., stronger] > white[..., weaker]).all()
     assert ask(explaining, picture(32), explain=True) == ask(explaining, picture(32), explain=True, label="any")
+
+
+def seeing() -> keras.Model:
+    """The same answers by a network with a convolution, which Grad-CAM can look into."""
+    images = keras.Input((16, 16, 1))
+    seen = keras.layers.Conv2D(1, 1, use_bias=False)(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, sigmoids(keras.layers.GlobalAveragePooling2D()(seen), labels=2))
+    model.layers[2].set_weights([np.ones((1, 1, 1, 1))])
+    model.get_layer("logit").set_weights([np.array([[4.0, -4.0]]), np.array([-2.0, 2.0])])
+    return model
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_grad_cam_begins_with_what_the_answer_found_and_draws_the_same_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    model = served(tmp_path, seeing(), Explanation(method="grad_cam", reason="it passed every check"))
+    whole = ask(model, picture(48), picture(16), explain=True)
+    runs: list[object] = []
+    if looks:  # the network may not run again
+        monkeypatch.setattr(GradCam, "explain", lambda *_: runs.append(_))
+    else:  # it cannot give both at once
+        monkeypatch.setattr(HeatMaps, "_both", None)
+    assert ask(model, picture(48), picture(16), explain=True) == whole
+    assert runs == []
+    assert [answer["probability_any"] for answer in whole] == pytest.approx(
+        [first_answer(48), first_answer(16)], abs=1e-6
+    )
+    assert whole[0]["heatmap"] != whole[1]["heatmap"]
 
 
 def test_a_label_that_the_model_does_not_answer_is_a_bad_request(explaining: ServedModel) -> None:
