@@ -14,6 +14,7 @@ from s3_server import S3Server
 
 from integration.command import Command, started
 from secondread.data.phantom.write import write_phantom
+from secondread.report.data_set import PAGE
 from secondread.tasks import load_task
 
 
@@ -50,7 +51,7 @@ def whole_s3(s3_server: S3Server) -> Iterator[S3Server]:
 def test_a_disturbed_job_on_s3_through_dask_ends_with_the_digests_of_an_undisturbed_one_here(
     job: Job, whole_s3: S3Server, dask_cluster: DaskCluster, tmp_path: Path
 ) -> None:
-    bucket = whole_s3.bucket("scale-" + tmp_path.parent.name)
+    bucket = whole_s3.bucket(f"scale-{job.patients}")
     source = whole_s3.folder / bucket.removeprefix("s3://") / "source"
     write_phantom(source, load_task("hemorrhage"), job.patients, seed=3)
     environment = {**outside(), **whole_s3.environment, "SECONDREAD_HOME": str(tmp_path / "home")}
@@ -66,6 +67,9 @@ def test_a_disturbed_job_on_s3_through_dask_ends_with_the_digests_of_an_undistur
         disturb(job, whole_s3, dask_cluster, there)
         assert there.process.wait() == 0, there.said
     assert digests(source.with_name("store")) == digests(tmp_path / "here")
+    pages = [(store / PAGE).read_text() for store in (source.with_name("store"), tmp_path / "here")]
+    assert "<img" in pages[0]
+    assert pages[0] == pages[1]
     said = f"{sum(1 for _ in source.rglob('*.dcm')):,} files, a worker killed, the server away for {job.away_s} s"
     print(f"{said}: {digests(tmp_path / 'here')['manifest_digest']}")
 

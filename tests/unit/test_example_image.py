@@ -13,7 +13,7 @@ from secondread.tasks import load_task
 
 
 class Unreadable(LocalFolder):
-    def read(self, path: str, most: int | None = None) -> bytes:
+    def read(self, path: str, most: int | None = None, start: int = 0) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
 

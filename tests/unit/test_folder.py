@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from secondread.storage import Folder, open_folder, sha256_of
 from secondread.storage.cache import Cache
 from secondread.storage.folder import Entry
 from secondread.storage.here import files_here
+from secondread.storage.s3 import S3Folder
 
 FILES = {"a.txt": b"alpha", "b/c.txt": b"gamma", "b/d/e.txt": b"", "masks/f.txt": b"left out"}
 
@@ -43,6 +46,7 @@ def test_what_is_written_is_read(filled: Folder) -> None:
     assert filled.read("a.txt", 3) == b"alp"
     assert filled.read("a.txt", 99) == b"alpha"
     assert filled.read("b/d/e.txt", 3) == b""
+    assert (filled.read("a.txt", 2, start=3), filled.read("a.txt", start=1)) == (b"ha", b"lpha")
 
 
 def test_many_are_read_in_order_and_what_is_missing_is_an_error_in_its_place(filled: Folder) -> None:
@@ -59,11 +63,20 @@ def test_a_file_is_replaced_whole(filled: Folder) -> None:
 
 
 def test_a_large_file_comes_back(folder: Folder) -> None:
-    data = bytes(range(256)) * 2**17  # 33.5 MB: three parts
+    data = random.Random(7).randbytes(2**25 + 1)  # 33.5 MB: three parts, five ranges
     folder.write("large", memoryview(data))
     assert sha256_of(folder.read("large")) == sha256_of(data)
-    (read,) = folder.read_each(["large"])
-    assert read == data
+    whole, begun = *folder.read_each(["large"]), *folder.read_each(["large"], 20_000_001)
+    assert (whole, begun) == (data, data[:20_000_001])
+    assert folder.read("large", 9_000_000, start=20_000_001) == data[20_000_001:29_000_001]
+
+
+def test_a_large_file_that_is_replaced_while_it_is_read_is_read_again(s3: S3Server) -> None:
+    folder = S3Folder.at(s3.bucket("replaced"))
+    folder.write("large", b"old" * 3_000_000)
+    begun = folder._range("large", 0, None)
+    folder.write("large", b"newer" * 3_000_000)
+    assert folder._completed(begun, "large", 0, None) == b"newer" * 3_000_000
 
 
 def test_what_is_directly_inside(filled: Folder) -> None:
@@ -176,6 +189,18 @@ def test_a_server_that_is_away_is_waited_for(stoppable: S3Server) -> None:
         assert read.result(timeout=60) == [b"a"] * 20
         written.result(timeout=60)
     assert folder.read("b") == b"b"
+
+
+def test_a_server_that_goes_away_in_the_midst_of_files_is_asked_again(stoppable: S3Server) -> None:
+    folder = open_folder(stoppable.bucket("midst"))
+    folder.write("large", bytes(2**25))
+    with ThreadPoolExecutor() as threads:
+        read = threads.submit(lambda: [len(folder.read("large")) for _ in range(6)])
+        for _ in range(3):
+            time.sleep(0.1)
+            stoppable.stop()
+            stoppable.start()
+        assert read.result(timeout=60) == [2**25] * 6
 
 
 def test_a_server_that_stays_away_is_an_error(stoppable: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

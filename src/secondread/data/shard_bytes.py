@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-_HEADER = 128  # bytes; numpy pads it so that the count of images does not change its length
+HEADER = 128  # bytes; numpy pads it so that the count of images does not change its length
 
 
 class ShardBytes:
@@ -20,8 +20,8 @@ class ShardBytes:
     def __init__(self, most: int, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._count = 0
-        self._bytes = np.empty(_HEADER + most * int(np.prod(shape)), np.uint8)
-        self._images = self._bytes[_HEADER:].reshape(most, *shape)
+        self._bytes = np.empty(HEADER + most * int(np.prod(shape)), np.uint8)
+        self._images = self._bytes[HEADER:].reshape(most, *shape)
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Copy one more image."""
@@ -33,5 +33,5 @@ class ShardBytes:
         header = BytesIO()
         described = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
         npy.write_array_header_1_0(header, described)
-        self._bytes[:_HEADER] = np.frombuffer(header.getvalue(), np.uint8)
-        return self._bytes[: _HEADER + self._images[: self._count].size].data
+        self._bytes[:HEADER] = np.frombuffer(header.getvalue(), np.uint8)
+        return self._bytes[: HEADER + self._images[: self._count].size].data

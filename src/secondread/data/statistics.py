@@ -78,7 +78,7 @@ class Statistics:
     studies: int
     together: pd.DataFrame
     none: int
-    intensities: Intensities | None
+    intensities: Intensities
     duplicates: Duplicates
     subgroups: pd.DataFrame
     put_aside: Mapping[str, int]
@@ -86,13 +86,12 @@ class Statistics:
 
 
 def statistics(
-    manifest: pd.DataFrame, pixels: Pixels | None, preprocess: Preprocess, put_aside: Mapping[str, int]
+    manifest: pd.DataFrame, pixels: Pixels, preprocess: Preprocess, put_aside: Mapping[str, int]
 ) -> Statistics:
     """Count a data set.
 
     Args:
         manifest: split; `row` is an image's place in `pixels`, which is its own row where there is no such column.
-        pixels: None where they are out of reach; there are no intensities then.
         put_aside: files that are no images of the set, by rule.
     """
     truth = manifest[label_columns(manifest)]
@@ -102,7 +101,7 @@ def statistics(
         manifest.loc[manifest["study_key"] != "", "study_key"].nunique(),
         pd.DataFrame(present.T @ present, names, names),
         int((truth == 0).all(axis=1).sum()),
-        None if pixels is None else intensities(manifest, pixels, preprocess),
+        intensities(manifest, pixels, preprocess),
         _duplicates(manifest),
         _subgroups(manifest),
         dict(sorted(put_aside.items(), key=lambda item: (-item[1], item[0]))),

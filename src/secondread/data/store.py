@@ -2,8 +2,9 @@
 
 import csv
 import json
+import math
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -20,6 +21,7 @@ from secondread.config import DataSettings
 from secondread.data.chunk import PLAN, SHARDS, UInt8, divide, files_a_chunk, write_chunk
 from secondread.data.manifest import make_manifest, manifest_digest
 from secondread.data.near_duplicates import near_duplicate_groups
+from secondread.data.shard_bytes import HEADER
 from secondread.data.sources.index import Index
 from secondread.data.split import split_by_patient
 from secondread.errors import SCOPE_RULES, ImageRejected, OutOfScope, StoreError
@@ -31,6 +33,7 @@ from secondread.storage.cache import GIGABYTE, Cache
 _DESCRIPTION = "store.json"
 _MANIFEST = "manifest.parquet"
 _QUARANTINE = "quarantine.csv"
+_AT_ONCE = 8  # images that are read from a server
 _DAMAGED = "delete the folder and preprocess anew"
 
 
@@ -89,6 +92,26 @@ class ShardFile:
         return image
 
 
+@dataclass(frozen=True)
+class ShardElsewhere:
+    """A shard on a server, of which only the rows that are looked at are read; they are not held against its digest."""
+
+    folder: Folder
+    shard: Shard
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shard.rows
+
+    def __getitem__(self, row: int, /) -> UInt8:
+        size = math.prod(self.shape[1:])
+        try:
+            read = self.folder.read(_path(self.shard), size, start=HEADER + int(row) * size)
+            return np.frombuffer(read, np.uint8).reshape(self.shape[1:])
+        except (FileNotFoundError, ValueError):
+            raise StoreError(f"{self.folder}: shard {self.shard.file} is damaged or missing; {_DAMAGED}") from None
+
+
 class Pixels:
     """Rows of shards, by index.
 
@@ -111,11 +134,21 @@ class Pixels:
     def take(self, indices: npt.NDArray[np.int64]) -> UInt8:
         """Copy the images at `indices`, shape (n, height, width, stored channels)."""
         taken = np.empty((len(indices), *self._shards[0].shape[1:]), np.uint8)
-        for place, (index, shard) in enumerate(
-            zip(indices, np.searchsorted(self._ends, indices, side="right"), strict=True)
-        ):
-            taken[place] = self._shards[shard][index - self._starts[shard]]
+        shards = np.searchsorted(self._ends, indices, side="right")
+        for place, image in enumerate(self._images(shards, indices - self._starts[shards])):
+            taken[place] = image
         return taken
+
+    def _images(self, shards: Iterable[int], rows: Iterable[int]) -> Iterator[UInt8]:
+        return (self._shards[shard][row] for shard, row in zip(shards, rows, strict=True))
+
+
+class PixelsElsewhere(Pixels):
+    """Rows of shards on a server, several of which are read at once: for looking at some of very many."""
+
+    def _images(self, shards: Iterable[int], rows: Iterable[int]) -> Iterator[UInt8]:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            yield from threads.map(lambda shard, row: self._shards[shard][row], shards, rows)
 
 
 @dataclass(frozen=True)
@@ -163,6 +196,16 @@ class Store:
             return np.load(self._file(shard), mmap_mode="r")  # type: ignore[no-any-return]  # np.load returns Any
 
         return Pixels([ShardFile(shard.rows, partial(mapped, shard)) for shard in held])
+
+    @property
+    def pixels_in_place(self) -> Pixels:
+        """The stored pixels, for looking at some: of a store on S3 only these are read, and nothing is kept."""
+        held = [shard for shard in self.description.shards if shard.rows]
+        if all(self.folder.file_here(_path(shard)) for shard in held):
+            return self.pixels
+        form = self.description.preprocess
+        shape = (form.size, form.size, form.stored_channels)
+        return PixelsElsewhere([ShardElsewhere(self.folder, shard, (shard.rows, *shape)) for shard in held])
 
     def _file(self, shard: Shard) -> Path:
         here = self.folder.file_here(_path(shard)) or self.cache.path(shard.digest)

@@ -41,13 +41,10 @@ def data_set_page(task: Task, data: Prepared) -> str:
 
     Example images are the stored pixels, without a name; no key of a patient, study or series is on the page.
 
-    Args:
-        data: where it has no pixels, because they are not on this machine, the page says so and shows no image.
     Returns:
         one HTML page without scripts; equal data give equal bytes.
     """
-    here = len(data.pixels) > 0
-    found = statistics(data.manifest, data.pixels if here else None, data.preprocess, data.put_aside)
+    found = statistics(data.manifest, data.pixels, data.preprocess, data.put_aside)
     pages = environment(Path(__file__).parent)
     pages.filters |= {"share": share, "readable": readable}
     page: str = pages.get_template("data_set.html.jinja").render(
@@ -59,11 +56,11 @@ def data_set_page(task: Task, data: Prepared) -> str:
         patients=data.manifest["patient_key"].nunique(),
         positive=float(data.manifest[f"label_{task.primary}"].mean()),
         matrix=_matrix(found),
-        drawings=[] if found.intensities is None else [_drawing(channel) for channel in found.intensities.channels],
+        drawings=[_drawing(channel) for channel in found.intensities.channels],
         series=_bars(found),
         aside=[(rule, rule in SCOPE_RULES, count) for rule, count in found.put_aside.items()],
-        copies=_copies(data, found) if here else [],
-        classes=list(_classes(task, data)) if here else [],
+        copies=_copies(data, found),
+        classes=list(_classes(task, data)),
         facts=_facts(data),
     )
     return page

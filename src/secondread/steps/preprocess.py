@@ -9,7 +9,7 @@ from secondread.data.audit import audit
 from secondread.data.patient_key import load_secret
 from secondread.data.prepare import Prepared, counted, source_index
 from secondread.data.statistics import series_lengths
-from secondread.data.store import Pixels, build_store
+from secondread.data.store import build_store
 from secondread.imaging.preprocess import Preprocess
 from secondread.report.data_set import PAGE, data_set_page
 from secondread.storage import open_folder
@@ -37,9 +37,7 @@ def preprocess(config: RunConfig, out: str | Path) -> None:
         print(f"put aside: {count:,} by rule {rule}; see {out}/quarantine.csv")
     manifest = store.manifest.assign(row=np.arange(len(store.manifest)), fold=-1)
     root = open_folder(store.description.root)
-    is_here = store.folder.file_here(PAGE) is not None  # of a store on S3 the page has no images: all would be fetched
-    pixels = store.pixels if is_here else Pixels([])
-    made = Prepared(store.name, root, manifest, pixels, form, {}, report, put_aside)
+    made = Prepared(store.name, root, manifest, store.pixels_in_place, form, {}, report, put_aside)
     store.folder.write(PAGE, data_set_page(task, made).encode())
     print(f"what is in it: {out}/{PAGE}")
     print(

@@ -84,11 +84,12 @@ class Folder(Protocol):
     def look(self, paths: Sequence[str]) -> list[Seen | None]:
         """What each path is, without following links; None where nothing is."""
 
-    def read(self, path: str, most: int | None = None) -> bytes:
+    def read(self, path: str, most: int | None = None, start: int = 0) -> bytes:
         """Read a file.
 
         Args:
-            most: bytes from its start; None is all.
+            most: bytes; None is all.
+            start: byte from which on.
         Raises:
             OSError: there is none, or it cannot be read.
         """

@@ -72,10 +72,12 @@ class LocalFolder:
         root = os.fspath(self.path)
         return [_look(f"{root}/{path}") for path in paths]
 
-    def read(self, path: str, most: int | None = None) -> bytes:
+    def read(self, path: str, most: int | None = None, start: int = 0) -> bytes:
         """See `Folder`."""
         # A pipe that was put in a file's place would be waited for without end.
         with open(os.open(self.path / path, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # noqa: PTH123 (of a descriptor)
+            if start:  # a pipe knows no places
+                opened.seek(start)
             return opened.read(-1 if most is None else most)
 
     def read_each(self, paths: Sequence[str], most: int | None = None) -> Iterator[bytes | OSError]:

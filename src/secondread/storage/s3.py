@@ -9,11 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -27,9 +28,10 @@ Answer = TypeVar("Answer")
 
 PATIENCE_S = 180.0  # that a server may be away
 _LONGEST_PAUSE_S = 5.0
-_AHEAD = 8  # files that are fetched while the caller works on one
-_MOST_AHEAD = 16 * 2**20  # bytes of a file that is fetched ahead; a larger one waits for its turn
-_PART = 16 * 2**20  # bytes of a part of a large file
+_AHEAD = 8  # files that are fetched while the caller works on one; of a large one its first range
+_RANGE = 8 * 2**20  # bytes of a large file that are read in one request
+_PART = 16 * 2**20  # bytes of a large file that are written in one request
+_AT_ONCE = 4  # requests for one large file
 _FEW = 256  # files that are asked for one by one rather than by a listing
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _PASSING = {
@@ -146,18 +148,16 @@ class S3Folder:
             asked = dict(zip(unknown, threads.map(self._head, unknown), strict=True))
         return [self._listed.get(path) or asked.get(path) for path in paths]
 
-    def read(self, path: str, most: int | None = None) -> bytes:
-        """See `Folder`."""
-        data = self._get(path, most, at_once=None)
-        assert data is not None, "of any size"
-        return data
+    def read(self, path: str, most: int | None = None, start: int = 0) -> bytes:
+        """See `Folder`: a large file in several requests at once."""
+        return self._completed(self._range(path, start, most), path, start, most)
 
     def read_each(self, paths: Sequence[str], most: int | None = None) -> Iterator[bytes | OSError]:
         """See `Folder`."""
-        waiting: deque[tuple[str, Future[bytes | OSError | None]]] = deque()
+        waiting: deque[tuple[str, Future[_Range]]] = deque()
         with ThreadPoolExecutor(_AHEAD) as threads:
             for path in paths:
-                waiting.append((path, threads.submit(self._try, path, most, _MOST_AHEAD)))
+                waiting.append((path, threads.submit(self._range, path, 0, most)))
                 if len(waiting) >= _AHEAD:
                     yield self._arrived(*waiting.popleft(), most)
             while waiting:
@@ -208,40 +208,40 @@ class S3Folder:
         except FileNotFoundError:
             return None
 
-    def _try(self, path: str, most: int | None, at_once: int) -> bytes | OSError | None:
+    def _arrived(self, path: str, fetched: "Future[_Range]", most: int | None) -> bytes | OSError:
         try:
-            return self._get(path, most, at_once)
+            return self._completed(fetched.result(), path, 0, most)
         except OSError as error:
             return error
 
-    def _arrived(self, path: str, fetched: "Future[bytes | OSError | None]", most: int | None) -> bytes | OSError:
-        data = fetched.result()
-        if data is not None:
-            return data
-        try:
-            return self.read(path, most)
-        except OSError as error:
-            return error
+    def _completed(self, first: "_Range", path: str, start: int, most: int | None) -> bytes:
+        """Read what lies behind the first range of a file."""
+        while True:
+            end = first.size if most is None else min(start + most, first.size)
+            begins = range(start + _RANGE, end, _RANGE)
+            if not begins:
+                return first.data
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                rest = threads.map(self._range, repeat(path), begins, [end - begin for begin in begins])
+                ranges = [first, *rest]
+            if len({found.version for found in ranges}) == 1:
+                return b"".join(found.data for found in ranges)
+            first = self._range(path, start, most)  # the file was replaced meanwhile
 
-    def _get(self, path: str, most: int | None, at_once: int | None) -> bytes | None:
-        """Give a file's bytes, or None where there are more than `at_once`."""
-        wanted = {} if most is None else {"Range": f"bytes=0-{most - 1}"}
+    def _range(self, path: str, start: int, most: int | None) -> "_Range":
+        """Read at most so many bytes, and no more than one request is for."""
+        wanted = f"bytes={start}-{start + min(_RANGE, most or _RANGE) - 1}"
 
-        def get(s3: Any) -> bytes | None:
-            found = s3.get_object(Bucket=self._bucket, Key=self._key(path), **wanted)
-            with found["Body"] as body:
-                if at_once is not None and found["ContentLength"] > at_once:
-                    return None
-                data: bytes = body.read(most)
-            expected = found["ContentLength"] if most is None else min(most, found["ContentLength"])
-            if len(data) < expected:
-                raise IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
-            return data
+        def get(s3: Any) -> _Range:
+            found = s3.get_object(Bucket=self._bucket, Key=self._key(path), Range=wanted)
+            with closing(found["Body"]) as body:  # entered itself, it would give urllib3's, with urllib3's errors
+                data = body.read()
+            return _Range(data, int(found["ContentRange"].rpartition("/")[2]), found["ETag"])
 
         try:
             return self._ask(get)
         except _Empty:
-            return b""
+            return _Range(b"", 0, "")
 
     def _write_in_parts(self, path: str, data: bytes | memoryview) -> bool:
         """Upload a large file; False when the server has forgotten what it got, as one that starts anew has."""
@@ -255,7 +255,7 @@ class S3Folder:
             return {"PartNumber": number, "ETag": sent["ETag"]}
 
         try:
-            with ThreadPoolExecutor(4) as threads:
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
                 parts = list(threads.map(send, range(1, -(-len(data) // _PART) + 1)))
             self._ask(
                 lambda s3: s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
@@ -329,7 +329,20 @@ class _Forgotten(Exception):
 
 
 class _Empty(Exception):
-    """A range was asked of a file without bytes."""
+    """A range was asked for behind the end of a file."""
+
+
+class _Range(NamedTuple):
+    """Part of a file.
+
+    Args:
+        size: bytes of the whole file.
+        version: another one when the content changes.
+    """
+
+    data: bytes
+    size: int
+    version: str
 
 
 def _seen(found: dict[str, Any]) -> Seen:
@@ -347,7 +360,7 @@ def _client(surroundings: tuple[tuple[str, str], ...]) -> Any:
     config = Config(
         connect_timeout=5,
         read_timeout=30,
-        max_pool_connections=4 * _AHEAD,
+        max_pool_connections=_AHEAD * _AT_ONCE,
         retries={"total_max_attempts": 1},  # `_ask` knows how long to wait
         request_checksum_calculation="when_required",  # other servers than Amazon's do not know the newer ones
         response_checksum_validation="when_required",

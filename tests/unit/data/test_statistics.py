@@ -26,6 +26,9 @@ def pixels(*levels: int) -> Pixels:
     return Pixels([np.array([[[[level]] * 16] * 16 for level in levels], np.uint8)])
 
 
+SOME = pixels(*range(20))
+
+
 def test_every_rule_that_puts_out_of_scope_is_known() -> None:
     text = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
     assert set(re.findall(r'OutOfScope\(\s*"(\w+)"', text)) <= SCOPE_RULES
@@ -33,7 +36,7 @@ def test_every_rule_that_puts_out_of_scope_is_known() -> None:
 
 def test_labels_that_occur_together_are_counted() -> None:
     manifest = manifest_of(list("abcd"), [1, 1, 0, np.nan], SPLITS).assign(label_other=[1.0, 0.0, 0.0, 1.0])
-    found = statistics(manifest, None, FORM, {})
+    found = statistics(manifest, SOME, FORM, {})
     assert found.together.loc["pneumonia"].to_dict() == {"pneumonia": 2, "other": 1}
     assert found.together.loc["other"].to_dict() == {"pneumonia": 1, "other": 2}
     assert found.none == 1
@@ -44,7 +47,7 @@ def test_duplicates_are_counted_by_size_and_by_what_they_cross() -> None:
     manifest = manifest_of(
         list("aabcdddz"), [0, 1] * 4, ["train"] * 4 + ["train", "train", "test", "val"], [0, 0, 1, 1, 2, 2, 2, 3]
     )
-    found = statistics(manifest, None, FORM, {}).duplicates
+    found = statistics(manifest, SOME, FORM, {}).duplicates
     assert (found.images, found.groups, found.sizes) == (7, 3, {2: 2, 3: 1})
     assert (found.across_patients, found.across_splits) == (1, 1)
     assert found.examples == [[4, 5, 6], [2, 3], [0, 1]]
@@ -54,7 +57,7 @@ def test_gaps_and_repeats_of_series_are_counted() -> None:
     manifest = manifest_of(list("aaaabbbbccc"), [0] * 11, ["train"] * 11).assign(
         series_key=list("aaaabbbbccc"), order=[0.0, 5, 10, 20, 3, 1, 2, 2, 0, 2.5, 5]
     )
-    series = statistics(manifest, None, FORM, {}).series
+    series = statistics(manifest, SOME, FORM, {}).series
     assert series is not None
     assert (series.count, series.lengths, series.gaps, series.repeats) == (3, {3: 1, 4: 2}, 1, 1)
     assert series.text() == "3 series of 3 to 4 slices; 1 with a gap between slices; 1 with two slices in one place"
@@ -88,13 +91,13 @@ def test_images_without_a_place_in_their_series_are_counted() -> None:
 
 
 def test_images_without_a_place_are_no_series() -> None:
-    assert statistics(manifest_of(list("abcd"), [0, 1] * 2, SPLITS), None, FORM, {}).series is None
+    assert statistics(manifest_of(list("abcd"), [0, 1] * 2, SPLITS), SOME, FORM, {}).series is None
 
 
 def test_a_subgroup_of_four_patients_is_not_told() -> None:
     manifest = manifest_of([str(number) for number in range(20)], [0, 1] * 10, ["train"] * 20)
     manifest["subgroup_sex"] = ["F"] * 8 + ["M"] * 8 + ["O"] * 4
-    found = statistics(manifest, None, FORM, {}).subgroups
+    found = statistics(manifest, SOME, FORM, {}).subgroups
     assert "O" not in set(found["value"])
     assert found["patients"].min() >= 5
     assert found["images"].sum() == 20

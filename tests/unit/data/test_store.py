@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from s3_server import S3Server
 
 from secondread.config import DataSettings, PreprocessSettings
 from secondread.data import chunk as chunk_module
@@ -24,6 +25,7 @@ from secondread.data.sources.index import Index
 from secondread.data.store import Pixels, Store, build_store, is_store, open_store, plan_digest
 from secondread.errors import ImageRejected, SplitError, StoreError
 from secondread.imaging.preprocess import Preprocess, thumbnail
+from secondread.storage.cache import Cache
 from secondread.tasks import load_task
 
 TASK = load_task("pneumonia")
@@ -77,7 +79,7 @@ def form(size: int = 16) -> Preprocess:
     return Preprocess.build(TASK, PreprocessSettings(size=size), "display", None)
 
 
-def build(index: Index, out: Path, workers: int = 1, size: int = 16) -> Store:
+def build(index: Index, out: str | Path, workers: int = 1, size: int = 16) -> Store:
     return build_store(index, TASK.name, form(size), DataSettings(), out, SECRET, workers)
 
 
@@ -476,3 +478,14 @@ def test_a_rejected_image_leaves_its_neighbours_in_their_rows(
     for row, path in enumerate(store.manifest["path"]):
         pixels = form().pixels((folder / str(path)).read_bytes())
         assert np.array_equal(store.pixels.take(np.array([row]))[0], pixels)
+
+
+def test_some_pixels_of_a_store_on_s3_are_read_without_the_rest(folder: Path, s3: S3Server, tmp_path: Path) -> None:
+    index, rows = index_of(folder), np.array([IMAGES - 1, 3, 20])
+    there = replace(build(index, s3.bucket("glance") + "/store"), cache=Cache(tmp_path / "cache", 0))
+    assert (there.pixels_in_place.take(rows) == build(index, tmp_path / "here").pixels_in_place.take(rows)).all()
+    assert not (tmp_path / "cache").exists()
+    shard = s3.folder / "glance" / "store" / "shards" / there.description.shards[0].file
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"s3://glance/store: shard 00000\.npy is damaged or missing; delete"):
+        there.pixels_in_place.take(np.array([15]))

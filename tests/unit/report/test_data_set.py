@@ -64,13 +64,6 @@ def test_of_a_chain_of_near_duplicates_the_two_most_alike_are_shown() -> None:
     assert first == second
 
 
-def test_a_data_set_whose_pixels_are_elsewhere_is_counted_and_not_shown() -> None:
-    page = data_set_page(HEADS, replace(heads(), pixels=Pixels([])))
-    assert "<img" not in page
-    assert "The pixels are not on this machine" in words(page)
-    assert "60 images of 12 patients" in words(page)
-
-
 def test_no_patient_study_series_path_or_root_is_on_the_page() -> None:
     data = heads()
     page = data_set_page(HEADS, data)
