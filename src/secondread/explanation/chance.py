@@ -13,4 +13,4 @@ def own_chance() -> Iterator[None]:
     try:
         yield
     finally:
-        np.random.set_state(before)  # noqa: NPY002
+        np.random.set_state(before)  # noqa: NPY002 (as above)

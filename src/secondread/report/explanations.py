@@ -54,7 +54,7 @@ def explanations_page(
 
 def _shown(file: Path, key: str) -> Picture:
     """A picture as the page shows it."""
-    read: UInt8Image = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[assignment]
+    read = np.asarray(cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
     height, width = read.shape[:2]
     if width > _WIDEST:
         read = cv2.resize(read, (_WIDEST, round(height * _WIDEST / width)), interpolation=cv2.INTER_AREA)

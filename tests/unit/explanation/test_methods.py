@@ -59,11 +59,11 @@ def test_equal_images_have_equal_maps_and_the_callers_chance_is_left_alone(
     images = np.repeat(bright_corner(), 2, axis=0)
     images[1] = 255 - images[1]
     np.random.seed(7)  # noqa: NPY002 (the generator that SHAP draws from)
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(7)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002 (what SHAP draws from)
+    np.random.seed(7)  # noqa: NPY002 (what SHAP draws from)
     once, again = method.explain(of_means, images, 0), method.explain(of_means, images[1:], 0)
     np.testing.assert_array_equal(once[1:], again)
-    assert np.random.random() == expected  # noqa: NPY002
+    assert np.random.random() == expected  # noqa: NPY002 (what SHAP draws from)
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.is_complete])

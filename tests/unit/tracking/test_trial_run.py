@@ -106,7 +106,7 @@ def test_the_status_is_the_true_one(tracked: MlflowClient, joined: Joined, searc
 def test_epochs_are_sent_in_batches(joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    class Counting(MlflowClient):  # type: ignore[misc]
+    class Counting(MlflowClient):  # type: ignore[misc]  # mlflow's types are not followed
         def __getattribute__(self, name: str) -> Any:
             if name in ("create_run", "log_batch", "set_terminated", "search_runs", "get_run", "get_metric_history"):
                 calls.append(name)

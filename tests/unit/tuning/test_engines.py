@@ -147,7 +147,7 @@ def test_records_say_what_became_of_each_trial(planned: Planned) -> None:
     assert all(record.reported == {0: 0.25} for record in records[:6])
     assert [record.trial.number for record in records] == list(range(7))
     times = [time for record in records[:6] for time in (record.began, record.ended)]
-    assert times == sorted(times)  # type: ignore[type-var]
+    assert times == sorted(times)  # type: ignore[type-var]  # none is None, or sorting fails
 
 
 def test_a_new_process_goes_on_where_the_last_one_ended(planned: Planned) -> None:

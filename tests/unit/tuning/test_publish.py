@@ -108,7 +108,7 @@ def test_publishing_takes_a_fiftieth_of_the_time_at_most(monkeypatch: pytest.Mon
     def takes(seconds: float) -> None:
         clock[0] += seconds
 
-    publisher = Publisher(None, plan())  # type: ignore[arg-type]
+    publisher = Publisher(None, plan())  # type: ignore[arg-type]  # it is not asked
     for seconds, pause in ((0.1, 30), (4.0, 200)):
         monkeypatch.setattr(module, "publish", lambda *_, seconds=seconds: takes(seconds))
         publisher.publish([], {})
