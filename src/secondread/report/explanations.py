@@ -9,7 +9,6 @@ import pandas as pd
 from secondread.bundle import BundleDescription
 from secondread.explanation.choice import Choice
 from secondread.explanation.overlay import UNIT, png
-from secondread.imaging.picture import UInt8Image
 from secondread.report.page import Picture, environment, picture
 from secondread.tasks import Task
 
