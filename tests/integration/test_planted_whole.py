@@ -62,7 +62,6 @@ def way(
         launched(verb, {"source": root, "out": store, "preprocess.size": 64})
     launched("train", {"data": stores[0], **SMALL})
     model = {"model_uri": f"runs:/{project.runs('hemorrhage')[0].info.run_id}/model"}
-    launched("tune", {"data": source, "trials": 1, "name": "planted", **SMALL})
     launched("promote", {"gates": "demo"})
     launched("evaluate", {"data": other, **model})
     launched("explain", {"data": source, "images": 2, "out": folder / "explanations", **model})
@@ -79,7 +78,7 @@ def way(
 def test_no_verb_says_logs_or_leaves_anything_of_a_patient(way: Way) -> None:
     assert planted_traces(way.project, *way.said.values()) == []
     steps = {run.data.tags["step"] for run in way.project.runs("hemorrhage")}
-    assert {"train", "trial", "evaluate", "promote", "explain", "score"} <= steps
+    assert {"train", "evaluate", "promote", "explain", "score"} <= steps
 
 
 def test_what_is_written_for_the_user_names_files_and_studies_where_it_says_so_alone(way: Way) -> None:
