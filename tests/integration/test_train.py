@@ -1,13 +1,18 @@
 """`mlflow run . -e train` on a raw folder: what a user finds in MLflow afterwards."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from integration.conftest import Trainings
+from integration.conftest import SMALL, NewProject, Trainings
 from integration.privacy import traces
-from integration.project import Training
-from secondread.bundle import verify_bundle
+from integration.project import Training, flags
+from secondread.bundle import load_description, verify_bundle
+from secondread.evaluation.explanation import UNCHECKED
+from secondread.explanation.methods import METHODS
 from secondread.imaging.dicom.read import read_header
 
 LABELS = {
@@ -218,3 +223,20 @@ def test_nothing_that_names_a_patient_reaches_mlflow_or_the_log(training: Traini
 def test_the_typed_root_is_found_by_the_search_that_finds_no_patient(training: Training) -> None:
     (found, *_) = traces({str(training.source)}, training.project, [])
     assert found.startswith("mlflow.db")
+
+
+@pytest.mark.slow
+def test_a_training_checks_its_maps_and_its_bundle_says_what_was_found(
+    new_project: NewProject, phantom_source: Callable[[str], Path]
+) -> None:
+    project = new_project()
+    settings = {"task": "pneumonia", "data": phantom_source("pneumonia")} | SMALL | {"explanation.images": 2}
+    done = project.secondread("train", *flags(settings))
+    assert done.returncode == 0, done.stderr
+    [run] = project.runs("pneumonia")
+    found = load_description(project.artifacts(run) / "bundle").explanation
+    assert found != UNCHECKED
+    assert run.data.tags["explanation"] == (found.method or "none")
+    assert found.reason in done.stdout
+    assert set(pd.read_csv(project.artifacts(run) / "explanation_checks.csv")["method"]) == set(METHODS)
+    assert "explanation/grad_cam_pointing" in run.data.metrics
