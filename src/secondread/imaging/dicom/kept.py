@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -94,16 +94,18 @@ def _cut(clean: Dataset, data: str, descriptor: str) -> None:
     described = clean.get(descriptor)
     if not described:
         del clean[data]
-    elif isinstance(clean[data].value, bytes):
-        clean[data].value = clean[data].value[: 2 * (described[0] or 65_536)]
+    else:
+        entries = described[0] or 65_536
+        clean[data].value = clean[data].value[: 2 * entries if isinstance(clean[data].value, bytes) else entries]
 
 
 def _value(dcm: Dataset, keyword: str, of_value: Kept) -> Any:
-    """What is kept of an element, whose Value Representation must be that of the standard."""
+    """What is kept of an element, which must be of the kind and the number of values that the standard says."""
     element = dcm[keyword]
+    many = dictionary_VM(element.tag)
     if element.VR not in dictionary_VR(element.tag).split(" or ") or element.is_empty:
         return None
-    return of_value(element.value)
+    return of_value(element.value) if not many.isdigit() or element.VM == int(many) else None
 
 
 def _numbers(value: Any) -> Any:
