@@ -105,7 +105,7 @@ def _value(dcm: Dataset, keyword: str, of_value: Kept) -> Any:
     many = dictionary_VM(element.tag)
     if element.VR not in dictionary_VR(element.tag).split(" or ") or element.is_empty:
         return None
-    return of_value(element.value) if not many.isdigit() or element.VM == int(many) else None
+    return of_value(element.value) if not many.isdigit() or int(many) == element.VM else None
 
 
 def _numbers(value: Any) -> Any:
