@@ -81,8 +81,8 @@ def test_ci_types_what_the_readme_says() -> None:
     ],
 )
 def test_only_the_absence_of_shared_excuses_a_skip_in_ci(ci: str, reason: str, passes: bool, tmp_path: Path) -> None:
-    for name in ("conftest.py", "postgres_server.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path)
+    for module in (ROOT / "tests").glob("*.py"):  # the configuration and what it imports
+        shutil.copy(module, tmp_path)
     (tmp_path / "test_skipped.py").write_text(f"import pytest\n\ndef test_it():\n    pytest.skip({reason!r})\n")
     command = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path), str(tmp_path)]
     result = subprocess.run(command, cwd=tmp_path, env=os.environ | {"CI": ci}, capture_output=True, text=True)
