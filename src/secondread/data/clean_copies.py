@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from secondread.errors import ImageRejected, OutOfScope
+from secondread.errors import ImageRejected
 from secondread.imaging.limits import MOST_BYTES
 from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.sandbox import safe_clean
@@ -63,8 +63,7 @@ def _row(batch: Batch, path: str) -> Mapping[str, str]:
         output = f"{clean.patient}/{clean.study}/{clean.series}/{clean.instance}.dcm"
         _put(batch.out / output, clean.data)
     except ImageRejected as rejected:
-        status = "out_of_scope" if isinstance(rejected, OutOfScope) else "rejected"
-        return row | {"status": status, "rule": rejected.rule, "reason": rejected.reason}
+        return row | {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}
     return row | {"status": "written", "output": output, "burned_in": clean.burned_in}
 
 

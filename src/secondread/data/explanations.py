@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from secondread.data.held_job import held_job
 from secondread.errors import ConfigError
 from secondread.storage import remove_unfinished, write_aside
 
@@ -110,7 +111,7 @@ def open_explanations(out: Path, job: Job) -> ExplanationsFolder:
         ConfigError: the folder holds something else, or explanations of another job.
     """
     check_out(out)
-    held = _held_job(out)
+    held = held_job(out / _JOB, Job)
     if held is None:
         with write_aside(out) as aside:
             for folder in (PICTURES, _UNFINISHED):
@@ -130,13 +131,3 @@ def open_explanations(out: Path, job: Job) -> ExplanationsFolder:
 def _named(fields: Sequence[str]) -> str:
     words = {"images": "number of images", "files": "choice of files, or files that have changed since"}
     return words.get(fields[0], fields[0])
-
-
-def _held_job(out: Path) -> Job | None:
-    path = out / _JOB
-    if not path.is_file():
-        return None
-    try:
-        return Job.model_validate_json(path.read_text())
-    except (OSError, ValueError, ValidationError):
-        raise ConfigError(f"{path}: damaged, or of another version; choose another `out`, or delete this one") from None

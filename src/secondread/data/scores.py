@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from secondread.data.held_job import held_job
 from secondread.data.unlabelled import Listed, read_listing
 from secondread.errors import ConfigError
 from secondread.storage import remove_unfinished, write_aside
@@ -172,7 +173,7 @@ def open_scores(out: Path, job: Job, listing: Path, labels: Sequence[str]) -> Sc
         ConfigError: the folder holds something else, or the scores of another job.
     """
     check_out(out)
-    held = _held_job(out)
+    held = held_job(out / _JOB, Job)
     if held is None:
         with write_aside(out) as aside:
             (aside / _UNFINISHED / "parts").mkdir(parents=True)
@@ -185,16 +186,6 @@ def open_scores(out: Path, job: Job, listing: Path, labels: Sequence[str]) -> Sc
         for folder in (out, out / _UNFINISHED / "parts"):
             remove_unfinished(folder)
     return ScoresFolder(out, job, labels)
-
-
-def _held_job(out: Path) -> Job | None:
-    path = out / _JOB
-    if not path.is_file():
-        return None
-    try:
-        return Job.model_validate_json(path.read_text())
-    except (OSError, ValueError, ValidationError):
-        raise ConfigError(f"{path}: damaged, or of another version; choose another `out`, or delete this one") from None
 
 
 def shown(path: str) -> str:
