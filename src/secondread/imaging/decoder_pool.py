@@ -219,7 +219,8 @@ class _Decoder:
         said = {"path": sys.path, "preprocess": made_by, "memory": memory}
         said |= {"seconds": seconds, "wall_seconds": wall_seconds}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(said)],
+            # -B: MLflow copies a logged model's code, and stops at a file of bytecode that comes and goes meanwhile.
+            [sys.executable, "-B", "-c", _START, json.dumps(said)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -176,3 +176,11 @@ def test_a_busy_pool_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageRejected, match="every decoder is busy") as caught:
         DecoderPool(PICTURES).pixels(jpeg_2000(), Patience(wait=0.01))
     assert caught.value.rule == "busy"
+
+
+def test_a_decoder_leaves_no_bytecode_where_its_code_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    pool = DecoderPool(None)
+    with pytest.raises(ImageRejected):
+        pool.header(b"no DICOM", Patience())
+    assert list(tmp_path.rglob("*.pyc")) == []
