@@ -179,6 +179,7 @@ def test_a_busy_pool_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_decoder_leaves_no_bytecode_where_its_code_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
     pool = DecoderPool(None)
     with pytest.raises(ImageRejected):
