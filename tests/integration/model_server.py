@@ -102,12 +102,12 @@ class StartingServer:
 
 
 @contextmanager
-def starting(model: Path, python: Path, folder: Path) -> Iterator[StartingServer]:
+def starting(model: Path, python: Path, folder: Path, env_manager: str = "local") -> Iterator[StartingServer]:
     """Start a server of a logged model in an empty folder, without waiting for it.
 
     Args:
         model: the logged model's folder.
-        python: from `make_bare_python`.
+        python: from `make_bare_python`, or any that has MLflow where `env_manager` makes an environment.
         folder: empty; the log is written beside it.
     """
     assert not list(folder.iterdir())
@@ -127,7 +127,7 @@ def starting(model: Path, python: Path, folder: Path) -> Iterator[StartingServer
         "-m",
         model,
         "--env-manager",
-        "local",
+        env_manager,
         "--port",
         str(port),
     ]

@@ -8,12 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = (
+    "isal",
     "numpy",
     "opencv-python-headless",
     "pandas",
     "pillow",
     "pyarrow",
     "pydicom",
+    "pyjpegls",
     "pylibjpeg",
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",

@@ -17,9 +17,10 @@ from secondread.tasks import load_task
 from secondread.tracking.database import connect
 from secondread.tracking.run import Run
 
-# What serving imports; MLflow's own guess takes half a minute and misses several.
+# What serving imports, and the decoders that pydicom finds; MLflow's own guess takes half a minute and misses several.
 _REQUIREMENTS = (
     "mlflow",
+    "isal",
     "keras",
     "tensorflow",
     "numpy",
@@ -28,11 +29,14 @@ _REQUIREMENTS = (
     "pillow",
     "pydantic",
     "pydicom",
+    "pyjpegls",
     "pylibjpeg",
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",
     "pyyaml",
     "scipy",
+    "shap",
+    "tqdm",
 )
 _PACKAGE = Path(secondread.__file__).parent
 

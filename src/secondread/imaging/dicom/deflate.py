@@ -2,6 +2,8 @@
 
 import zlib
 
+from isal import isal_zlib
+
 from secondread.errors import ImageRejected
 from secondread.imaging.dicom.plain import is_deflated
 from secondread.imaging.limits import MOST_BYTES
@@ -13,7 +15,8 @@ _META = 144  # where the elements behind the first, which tells their length, be
 def inflate(data: bytes, most: int = MOST_BYTES["dicom"]) -> bytes:
     """Make an explicit little endian file of a deflated one; give every other file back.
 
-    pydicom inflates without a limit.
+    pydicom inflates without a limit. ISA-L takes half of zlib's time, and agrees with it, but for incomplete sets of
+    codes of which no missing one is used: it reads them, and zlib does not.
 
     Args:
         most: bytes that it may inflate to.
@@ -24,10 +27,10 @@ def inflate(data: bytes, most: int = MOST_BYTES["dicom"]) -> bytes:
     if not is_deflated(data):
         return data
     end = _META + int.from_bytes(data[140:144], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater = isal_zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(memoryview(data)[end:], most + 1)
-    except zlib.error:
+    except isal_zlib.error:
         raise ImageRejected("truncated", "the deflated part of the file is damaged") from None
     if len(inflated) > most:
         raise ImageRejected("too_large", f"the file inflates to more than {most} bytes")

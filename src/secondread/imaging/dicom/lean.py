@@ -4,7 +4,7 @@ Whatever is not plainly as the standard says is left to pydicom: what is read he
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -22,8 +22,7 @@ _EXPLICIT = Struct("<HH2sH")  # group, element, kind of value, length
 _IMPLICIT = Struct("<HHI")  # group, element, length
 _LENGTH = Struct("<I")
 _UNDEFINED = 0xFFFFFFFF
-_ITEM_GROUP = 0xFFFE
-_FIRST_GROUP = 0x0008  # of a data set
+_META_GROUPS, _GROUPS = (0x0002, 0x0002), (0x0008, 0xFFFD)  # first and last: of file meta information, of a data set
 _MOST_ELEMENTS = 50_000  # a twentieth of a second; a process without limits opens no file of so many
 _CHARACTER_SET = (0x0008, 0x0005)
 _CHARACTER_SETS = (b"", b"ISO_IR 6", b"ISO_IR 100", b"ISO_IR 192")  # pydicom looks up the others
@@ -110,7 +109,7 @@ def _meta_end(data: bytes) -> int:
 def _elements(data: bytes, start: int, stop: int, explicit: bool, pixels: list[bytes]) -> Elements:
     """Elements between two places; uncompressed pixels go to `pixels`."""
     elements, coded = Elements(), []
-    for tag, kind, begin, end in _values(data, start, stop, explicit):
+    for tag, kind, begin, end in _values(data, start, stop, explicit, _WANTED):
         if tag == _PIXELS:
             pixels.append(data[begin:end])
         elif tag in _READERS:
@@ -120,9 +119,7 @@ def _elements(data: bytes, start: int, stop: int, explicit: bool, pixels: list[b
             elements[keyword] = read(data[begin:end], kind)
         elif tag in _CODED:
             coded.append(_CODED[tag])
-        elif tag in _LEFT_TO_PYDICOM or (
-            tag == _CHARACTER_SET and data[begin:end].rstrip(b"\0 ") not in _CHARACTER_SETS
-        ):
+        elif tag in _LEFT_TO_PYDICOM or data[begin:end].rstrip(b"\0 ") not in _CHARACTER_SETS:
             raise Irregular
     # Without a class of its own, a file is what its meta information says, which is passed over here.
     if not all(map(elements.get, ["SOPClassUID", *coded])):
@@ -142,36 +139,38 @@ def _is_explicit(data: bytes, meta_end: int) -> bool:
 def _syntax(data: bytes, meta_end: int) -> bytes:
     if meta_end > len(data):
         raise Irregular
-    said = [data[start:end] for tag, _, start, end in _values(data, _META, meta_end, True) if tag == TRANSFER_SYNTAX]
+    said = [data[start:end] for _, _, start, end in _values(data, _META, meta_end, True, {TRANSFER_SYNTAX})]
     return said[0].rstrip(b"\0 ") if said else b""
 
 
-def _values(data: bytes, position: int, stop: int, explicit: bool) -> Iterator[tuple[tuple[int, int], bytes, int, int]]:
-    """Yield tag, kind, start and end of each value; sequences are passed over."""
-    is_meta, last, count = position == _META, (0, 0), 0
-    while position < stop:
-        count += 1
-        if count > _MOST_ELEMENTS or position + 8 > stop:
-            raise Irregular
+def _values(
+    data: bytes, position: int, stop: int, explicit: bool, wanted: Container[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], bytes, int, int]]:
+    """Yield tag, kind, start and end of each value that is wanted; all others, and sequences, are passed over."""
+    lowest, highest = _META_GROUPS if position == _META else _GROUPS
+    unpack = (_EXPLICIT if explicit else _IMPLICIT).unpack_from
+    last, kind = (0, 0), b""
+    for _ in range(_MOST_ELEMENTS):
+        if position + 8 > stop:
+            break
+        begin = position + 8
         if explicit:
-            group, element, kind, length = _EXPLICIT.unpack_from(data, position)
-            position += 8
-            if kind in LONG_LENGTHS:
-                if position + 4 > stop:
+            group, element, kind, length = unpack(data, position)
+            if kind not in _SHORT_LENGTHS:
+                if kind not in LONG_LENGTHS or begin + 4 > stop:
                     raise Irregular
-                [length] = _LENGTH.unpack_from(data, position)
-                position += 4
-            elif kind not in _SHORT_LENGTHS:
-                raise Irregular
+                [length] = _LENGTH.unpack_from(data, begin)
+                begin += 4
         else:
-            group, element, length = _IMPLICIT.unpack_from(data, position)
-            kind, position = b"", position + 8
-        tag, end = (group, element), position + length
-        belongs = group == 2 if is_meta else _FIRST_GROUP <= group != _ITEM_GROUP
-        if not belongs or tag <= last or length == _UNDEFINED or end > stop:
+            group, element, length = unpack(data, position)
+        tag, position = (group, element), begin + length
+        if tag <= last or not lowest <= group <= highest or length == _UNDEFINED or position > stop:
             raise Irregular
-        yield tag, kind, position, end
-        position, last = end, tag
+        last = tag
+        if tag in wanted:
+            yield tag, kind, begin, position
+    if position != stop:
+        raise Irregular
 
 
 def _stored(elements: Elements, pixels: bytes) -> Stored:
@@ -246,3 +245,4 @@ _READERS: Mapping[tuple[int, int], tuple[str, tuple[bytes, ...], Callable[[bytes
     (0x0028, 0x1054): ("RescaleType", (b"LO",), _words),
     (0x0028, 0x1056): ("VOILUTFunction", _CS, _words),
 }
+_WANTED = {_PIXELS, _CHARACTER_SET, *_READERS, *_CODED, *_LEFT_TO_PYDICOM}

@@ -40,7 +40,8 @@ def is_plain_dicom(data: bytes) -> bool:
     others, end = 0, meta_end
     for tag, start, stop in _elements(data, meta_end, LITTLE_ENDIAN[syntaxes[0]]):
         others, end = others + start - end + (0 if tag == _PIXELS else stop - start), stop
-        if others > _MOST_OTHER_BYTES:
+        is_last = tag == _PIXELS and data.find(_PIXELS_BEGIN, stop) < 0  # then all that follows is something other
+        if others + (len(data) - stop if is_last else 0) > _MOST_OTHER_BYTES:
             return False
     return end == len(data)
 
