@@ -1,5 +1,6 @@
 """The bytes of a shard, an .npy file, put together in place."""
 
+import mmap
 from io import BytesIO
 
 import numpy as np
@@ -20,7 +21,8 @@ class ShardBytes:
     def __init__(self, most: int, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._count = 0
-        self._bytes = np.empty(HEADER + most * int(np.prod(shape)), np.uint8)
+        # The kernel's, to which it goes back at once: among what is freed and kept it would leave a hole.
+        self._bytes = np.frombuffer(mmap.mmap(-1, HEADER + most * int(np.prod(shape))), np.uint8)
         self._images = self._bytes[HEADER:].reshape(most, *shape)
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:

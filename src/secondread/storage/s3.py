@@ -5,6 +5,7 @@ import os
 import random
 import re
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ PATIENCE_S = 180.0  # that a server may be away
 _LONGEST_PAUSE_S = 5.0
 _AHEAD = 8  # files that are fetched while the caller works on one; of a large one its first range
 _RANGE = 8 * 2**20  # bytes of a large file that are read in one request
-_PART = 16 * 2**20  # bytes of a large file that are written in one request
+_PART = 8 * 2**20  # bytes of a large file that are written in one request
 _AT_ONCE = 4  # requests for one large file
 _FEW = 256  # files that are asked for one by one rather than by a listing
 _GONE = {"NoSuchKey", "404", "NotFound"}
@@ -43,6 +44,8 @@ _PASSING = {
     "InternalError",
 }
 _FOREIGN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "Forbidden", "ExpiredToken"}
+
+_MAKES_CLIENT = threading.Lock()
 
 
 class S3Folder:
@@ -281,7 +284,7 @@ class S3Folder:
         pause, began, told = 0.1, 0.0, False
         while True:
             try:
-                return question(_client(_surroundings()))
+                return question(_client())
             except (BotoCoreError, ClientError) as error:
                 self._refuse(error)
                 kind = type(error).__name__
@@ -349,13 +352,19 @@ def _seen(found: dict[str, Any]) -> Seen:
     return Seen("file", int(found.get("Size", found.get("ContentLength", 0))), str(found["ETag"]).strip('"'))
 
 
+def _client() -> Any:
+    """The client of what the environment says, made by one of the threads that ask for it first: each takes 12 MB."""
+    with _MAKES_CLIENT:
+        return _client_of(_surroundings())
+
+
 def _surroundings() -> tuple[tuple[str, str], ...]:
     return (("process", str(os.getpid())), *((key, value) for key, value in os.environ.items() if key[:4] == "AWS_"))
 
 
 @lru_cache(maxsize=4)
-def _client(surroundings: tuple[tuple[str, str], ...]) -> Any:
-    """A client of what the environment says; making one takes as long as reading fifty files."""
+def _client_of(surroundings: tuple[tuple[str, str], ...]) -> Any:
+    """Making one takes as long as reading fifty files."""
     del surroundings  # they are the key
     config = Config(
         connect_timeout=5,
