@@ -253,8 +253,8 @@ def workers_now() -> list[psutil.Process]:
 
 
 def megabytes(worker: psutil.Process) -> float:
-    """Resident, with its decoder; what they share is counted for each."""
-    return sum(process.memory_info().rss for process in (worker, *worker.children(recursive=True))) / 1e6
+    """Resident, with its decoder; what processes share is divided among them (PSS)."""
+    return float(sum(each.memory_full_info().pss for each in (worker, *worker.children(recursive=True))) / 1e6)
 
 
 def multiply(processes: int) -> float:

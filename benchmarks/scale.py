@@ -142,9 +142,9 @@ def clocked(results: Iterable[object], most: list[float]) -> float:
 
 
 def resident() -> float:
-    """MB of the process in which it runs, and of those that it started."""
+    """`megabytes` of the process in which it runs, whose machine may not have this script."""
     process = psutil.Process()
-    return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6)
+    return float(sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True))) / 1e6)
 
 
 if __name__ == "__main__":

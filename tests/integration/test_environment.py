@@ -31,6 +31,7 @@ def test_a_model_is_served_from_its_own_requirements_as_it_is_here(
     trained: Trainings, served_tasks: dict[str, ModelServer], tmp_path: Path
 ) -> None:
     model = trained["pneumonia"].project.model(trained["pneumonia"].run)
+    (tmp_path / "empty").mkdir()
     with starting(model, Path(sys.executable), tmp_path / "empty", "uv") as server:
         answers = server.ready().answer(*SOUND.values())
     here = served_tasks["pneumonia"].answer(*SOUND.values())

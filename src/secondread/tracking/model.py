@@ -18,7 +18,7 @@ from secondread.tracking.database import connect
 from secondread.tracking.run import Run
 
 # What serving imports, and the decoders that pydicom finds; MLflow's own guess takes half a minute and misses several.
-_REQUIREMENTS = (
+REQUIREMENTS = (
     "mlflow",
     "isal",
     "keras",
@@ -56,7 +56,7 @@ def log_model(run: Run, bundle: Path, description: BundleDescription) -> str:
             python_model=str(_PACKAGE / "serving.py"),
             artifacts={"bundle": str(bundle)},
             code_paths=[str(_PACKAGE)],
-            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             signature=signature(description.task_labels),
             input_example=example,
         )
