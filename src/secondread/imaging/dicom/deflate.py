@@ -30,7 +30,7 @@ def inflate(data: bytes, most: int = MOST_BYTES["dicom"]) -> bytes:
     inflater = isal_zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(memoryview(data)[end:], most + 1)
-    except isal_zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # isal's stub calls the class of its errors one of them
         raise ImageRejected("truncated", "the deflated part of the file is damaged") from None
     if len(inflated) > most:
         raise ImageRejected("too_large", f"the file inflates to more than {most} bytes")
