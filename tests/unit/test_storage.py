@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from secondread.storage import remove_unfinished, sha256_of, write_aside
+from secondread.storage import passing_folder, remove_unfinished, sha256_of, write_aside
 
 HERE = platform.node()
 
@@ -87,6 +87,20 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         ".notes.part",
         "c.npy",
     ]
+
+
+def test_a_passing_folder_is_its_owners_alone_and_gone_at_the_end_also_that_of_a_killed_process(tmp_path: Path) -> None:
+    code = "import os; from pathlib import Path; from secondread.storage import passing_folder\n"
+    code += f"with passing_folder(Path({str(tmp_path / 'home')!r})) as folder:\n"
+    code += "    (folder / 'copy').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    [left] = (tmp_path / "home").iterdir()
+    assert (left / "copy").exists()
+    with passing_folder(tmp_path / "home") as folder, passing_folder(tmp_path / "home") as other:
+        assert not left.exists()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert sorted((tmp_path / "home").iterdir()) == sorted([folder, other])
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_what_another_users_process_writes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

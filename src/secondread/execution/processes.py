@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeAlias, TypeVar
 
 from tqdm import tqdm
@@ -76,14 +77,16 @@ def _mapped(function: Callable[[Item], Result], items: Sequence[Item], workers: 
     return _results(function, items, min(workers or core_count(), max(1, len(items))))
 
 
-def map_ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Apply `function` to every item, in order: to the next one in a thread, while the caller works on the last."""
-    if len(items) < 2:
-        yield from map(function, items)
+    others = iter(items)
+    first = list(islice(others, 2))
+    if len(first) < 2:
+        yield from map(function, first)
         return
     with ThreadPoolExecutor(1) as thread:
-        ahead = thread.submit(function, items[0])
-        for item in items[1:]:
+        ahead = thread.submit(function, first[0])
+        for item in chain(first[1:], others):
             result = ahead.result()
             ahead = thread.submit(function, item)
             yield result

@@ -73,7 +73,10 @@ class Folder(Protocol):
         """
 
     def walk(self, below: str, passed_over: Callable[[str], bool]) -> Iterator[Entry]:
-        """Every file at any depth of `below`, in no order.
+        """Every file at any depth of `below`: a folder's own files by their names, then those of each folder in it.
+
+        Memory is that of the largest folder's own names; on S3, where a request lists a thousand files of all folders,
+        that of all names.
 
         Args:
             passed_over: tells by name which files and folders are left out, with all that is in them.
@@ -104,7 +107,7 @@ class Folder(Protocol):
         """Remove what a killed process left half written directly in `below`."""
 
     def file_here(self, path: str) -> Path | None:
-        """Where the file lies on this machine; None where it lies elsewhere."""
+        """Where the file, or with "" the folder, lies on this machine; None where it lies elsewhere."""
 
 
 def open_folder(address: str | Path) -> Folder:
@@ -121,3 +124,13 @@ def open_folder(address: str | Path) -> Folder:
     from secondread.storage.local import LocalFolder
 
     return LocalFolder(Path(address))
+
+
+def open_around(address: str) -> tuple[Folder, str]:
+    """Give the folder in which a file or folder lies, whether or not there is one, and its name there.
+
+    Raises:
+        StorageError: the address names no bucket.
+    """
+    parent, slash, name = address.rstrip("/").rpartition("/")
+    return open_folder(parent + slash if parent in ("", "/") else parent), name

@@ -59,13 +59,15 @@ class LocalFolder:
         """See `Folder`."""
         waiting = [below]
         while waiting:
-            for entry in self.entries(waiting.pop()):
+            inside = []
+            for entry in sorted(self.entries(waiting.pop())):
                 if passed_over(entry.name):
                     continue
                 if entry.kind == "folder":
-                    waiting.append(entry.path)
+                    inside.append(entry.path)
                 else:
                     yield entry
+            waiting += reversed(inside)
 
     def look(self, paths: Sequence[str]) -> list[Seen | None]:
         """See `Folder`."""

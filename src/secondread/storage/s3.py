@@ -129,6 +129,7 @@ class S3Folder:
     def walk(self, below: str, passed_over: Callable[[str], bool]) -> Iterator[Entry]:
         """See `Folder`; a key that is no path of a file is `other`."""
         prefix = f"{below}/" if below else ""
+        entries = []
         for page in self._pages(Prefix=self._key(prefix)):
             for found in page.get("Contents", []):
                 path = self._path(found["Key"])
@@ -137,8 +138,10 @@ class S3Folder:
                     continue
                 self._listed[path] = _seen(found)
                 if not any(map(passed_over, parts)):
-                    yield Entry(path, "file" if all(part not in ("", ".", "..") for part in parts) else "other")
+                    is_file = all(part not in ("", ".", "..") for part in parts)
+                    entries.append(Entry(path, "file" if is_file else "other"))
         self._is_whole = self._is_whole or not below
+        yield from sorted(entries, key=_place_in_walk)
 
     def look(self, paths: Sequence[str]) -> list[Seen | None]:
         """See `Folder`: what a listing has told is not asked again."""
@@ -346,6 +349,12 @@ class _Range(NamedTuple):
     data: bytes
     size: int
     version: str
+
+
+def _place_in_walk(entry: Entry) -> str:
+    """Sorts as `Folder.walk` goes: the first characters of all put a folder's own files before the folders in it."""
+    *folders, name = entry.path.split("/")
+    return "".join(f"\1{folder}\0" for folder in folders) + f"\0{name}"
 
 
 def _seen(found: dict[str, Any]) -> Seen:

@@ -14,7 +14,7 @@ from secondread.data.sources.rsna_pneumonia import RsnaPneumonia
 from secondread.data.sources.table import Table
 from secondread.errors import SourceError
 from secondread.execution import Workers
-from secondread.storage import Folder, open_folder
+from secondread.storage import Folder, open_around, open_folder
 from secondread.tasks import Task
 
 # The more particular a layout, the earlier it is asked.
@@ -56,8 +56,7 @@ def _opened(address: str) -> tuple[Folder, tuple[Source, ...]]:
     root = open_folder(address)
     if root.is_there():
         return root, SOURCES
-    parent, slash, name = address.rpartition("/")
-    around = open_folder(parent + slash if parent in ("", "/") else parent)
+    around, name = open_around(address)
     if not around.has(name):
         raise SourceError(f"{address}: there is no such folder or file; check the path behind `data`")
     return around, (Table(name),)
