@@ -30,7 +30,7 @@ from preprocess_jpegs import compare_jpegs, write_xrays
 
 from secondread.config import load_config
 from secondread.data.chunk import PLAN, Chunk, write_chunk
-from secondread.data.sources.headers import read_one
+from secondread.data.sources.headers import headers_of
 from secondread.execution import core_count, map_in_processes
 from secondread.imaging.preprocess import Preprocess
 from secondread.storage import open_folder
@@ -85,7 +85,7 @@ def chunk_of(files: list[Path], out: Path, number: int) -> Chunk:
 def read_headers(files: list[Path]) -> None:
     """Read whose image each is, as is done before a job is divided."""
     for file in files:
-        read_one(open_folder(file.parent), file.name)
+        headers_of(open_folder(file.parent), [file.name])
 
 
 @contextmanager

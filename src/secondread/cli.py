@@ -12,6 +12,7 @@ import yaml
 from secondread.config import DataSettings, ModelSettings, RunConfig, load_config, preset_names, setting_names
 from secondread.errors import ConfigError, SecondReadError
 from secondread.execution import die_with_parent
+from secondread.storage.here import path_here
 from secondread.tasks import task_names
 
 _TASK_DEFAULT = "pneumonia"
@@ -86,13 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     diff.add_argument("before", metavar="STORE_A", help="what `preprocess` wrote: a folder or s3://bucket/prefix")
     diff.add_argument("after", metavar="STORE_B", help="another, of the same task")
-    diff.add_argument("--out", type=Path, help="folder to write difference.json, images.csv and patients.csv to")
+    diff.add_argument("--out", help="folder to write difference.json, images.csv and patients.csv to")
     deidentify = _add(
         verbs, "deidentify", _deidentify, "copy a folder's DICOM files without what identifies their patients"
     )
-    deidentify.add_argument("--source", default="phantom", help="a folder of DICOM files (default: synthetic ones)")
     deidentify.add_argument(
-        "--out", default="deidentified", type=Path, help="folder to write the copies to (default: deidentified)"
+        "--source", default="phantom", help="a folder of DICOM files, here or on s3:// (default: synthetic ones)"
+    )
+    deidentify.add_argument(
+        "--out", default="deidentified", help="folder of this machine to write the copies to (default: deidentified)"
     )
     train = _add(verbs, "train", _train, "train a model and log it, measured, to MLflow")
     _add_task(train)
@@ -112,9 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_task(score)
     _add_model_uri(score)
     score.add_argument(
-        "--source", default="phantom", help="a folder of any layout, or a store (default: synthetic images)"
+        "--source",
+        default="phantom",
+        help="a folder of any layout, or a store, here or on s3:// (default: synthetic images)",
     )
-    score.add_argument("--out", default="scores", type=Path, help="folder to write worklists to (default: scores)")
+    score.add_argument("--out", default="scores", help="folder of this machine to write worklists to (default: scores)")
     _add_operating_point(score)
     score.add_argument(
         "--sr",
@@ -127,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_task(explain)
     _add_model_uri(explain)
     explain.add_argument(
-        "--data", default="phantom", help="an image file, a folder of any layout, or a store (default: synthetic ones)"
+        "--data",
+        default="phantom",
+        help="an image file, a folder of any layout, or a store, here or on s3:// (default: synthetic ones)",
     )
     explain.add_argument(
         "--method", default="checked", help=f"{', '.join(_METHODS)} (default: the one that passed the model's checks)"
@@ -135,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--label", default="all", help="a label that the model answers (default: all of them)")
     explain.add_argument("--images", default=12, type=_count, help="how many, at most (default: 12)")
     explain.add_argument(
-        "--out", default="explanations", type=Path, help="folder to write pictures to (default: explanations)"
+        "--out", default="explanations", help="folder of this machine to write pictures to (default: explanations)"
     )
     predict = _add(verbs, "predict", _predict, "answer image files on the terminal")
     _add_task(predict)
@@ -195,16 +202,17 @@ def _preprocess(known: argparse.Namespace, overrides: Mapping[str, str]) -> None
 
 
 def _deidentify(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    out = path_here(known.out)
     from secondread.steps.deidentify import deidentify
 
-    deidentify(known.source, known.out)
+    deidentify(known.source, out)
 
 
 def _diff(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     from secondread.steps.diff import diff
 
     try:
-        same = diff(known.before, known.after, known.out)
+        same = diff(known.before, known.after, None if known.out is None else path_here(known.out))
     except SecondReadError as error:
         fail(error, status=2)
     raise SystemExit(0 if same else 1)
@@ -225,17 +233,19 @@ def _evaluate(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
 
 
 def _score(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    out = path_here(known.out)
     from secondread.steps.score import score
 
-    score(known.task, model_uri(known), known.source, known.out, known.operating_point, known.sr == "true")
+    score(known.task, model_uri(known), known.source, out, known.operating_point, known.sr == "true")
 
 
 def _explain(known: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    out = path_here(known.out)
     from secondread.steps.explain import explain
 
     method = None if known.method == "checked" else known.method
     label = None if known.label == "all" else known.label
-    explain(known.task, model_uri(known), known.data, method, label, known.images, known.out)
+    explain(known.task, model_uri(known), known.data, method, label, known.images, out)
 
 
 def _count(text: str) -> int:

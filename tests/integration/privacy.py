@@ -43,7 +43,7 @@ def planted_traces_in_store(folder: Path) -> list[str]:
 
 
 def planted_traces_in_scores(folder: Path) -> list[str]:
-    """The same of a folder that `score` finished, which names studies too; reports name patients and are left out."""
+    """The same of a folder that `score` or `explain` finished; reports name patients and are left out."""
     paths = [path for path in sorted(folder.rglob("*")) if path.parent.name != "sr"]
     return [line for path in paths for line in _beside(_IN_SCORES, path)]
 
@@ -60,7 +60,7 @@ def _beside(naming: Mapping[str, list[str]], path: Path) -> list[str]:
         return traces_in_file(path)
     table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     rest = io.BytesIO()
-    table.drop(columns=naming[path.stem]).to_parquet(rest)
+    table.drop(columns=naming[path.stem], errors="ignore").to_parquet(rest)
     return [f"{path.name}: {line}" for line in traces_of_words(rest.getvalue())]
 
 

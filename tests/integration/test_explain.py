@@ -1,6 +1,7 @@
 """`explain`: pictures, a table and a page of any source, in a folder and in a run; what cannot be used is told."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from secondread.bundle import load_description
 from secondread.cli import main
 from secondread.config import load_config
 from secondread.data.sample import sample
+from secondread.data.unlabelled import listed
 from secondread.imaging import sandbox
 from secondread.imaging.dicom.write import write_ct
 from secondread.steps.explain import subjects_of
@@ -68,10 +70,11 @@ def test_each_image_has_a_picture_and_a_row_or_a_reason(place: Workplace, capsys
     source = put(
         place, {f"{PATIENT}/1.png": bright, f"{PATIENT}/2.png": dark, f"{PATIENT}/notes.txt": b"dear colleague"}
     )
+    os.mkfifo(source / "pipe.png")
     out = place.explain(source)
     said = capsys.readouterr().out
     assert "method integrated_gradients\n" in said  # the one that passed
-    assert "3 images: 2 explained" in said
+    assert "4 images: 2 explained" in said
 
     table = pd.read_csv(out / "explanations.csv").set_index("image_key")
     assert list(table.index) == [sha256_of(bright), sha256_of(dark)]
@@ -88,8 +91,10 @@ def test_each_image_has_a_picture_and_a_row_or_a_reason(place: Workplace, capsys
         red = drawn[..., 2].astype(int) - drawn[..., 0] > 60
         assert (np.flatnonzero(red[: 67 + 64].any(axis=1)).max() + 1 - 67) == pytest.approx(64 * white, abs=8)
     aside = pd.read_csv(out / "put_aside.csv")
-    assert [Path(path).name for path in aside["path"]] == ["notes.txt"]
-    assert list(aside["reason"]) == ["the file is neither DICOM nor JPEG nor PNG"]
+    assert dict(zip(aside["path"], aside["reason"], strict=True)) == {
+        f"{PATIENT}/notes.txt": "the file is neither DICOM nor JPEG nor PNG",
+        "pipe.png": "a link or device, not a plain file",
+    }
     assert json.loads((out / "summary.json").read_text())["explained"] == 2
 
     [run] = place.client.search_runs([place.client.get_experiment_by_name("pneumonia").experiment_id])
@@ -108,7 +113,7 @@ def test_each_image_has_a_picture_and_a_row_or_a_reason(place: Workplace, capsys
         assert PATIENT.encode() not in path.read_bytes()
 
     place.explain(source)
-    assert "finished already; 3 images: 2 explained" in capsys.readouterr().out
+    assert "finished already; 4 images: 2 explained" in capsys.readouterr().out
 
 
 def test_what_cannot_be_explained_is_said_before_anything_starts(
@@ -119,7 +124,10 @@ def test_what_cannot_be_explained_is_said_before_anything_starts(
     said = place.refusal(capsys, source, "--method", "grad_cam")
     assert "method=grad_cam: the network has no convolution" in said
     assert "use integrated_gradients" in said
-    assert "no such file or folder" in place.refusal(capsys, place.folder / "nowhere")
+    assert "no such folder or file" in place.refusal(capsys, place.folder / "nowhere")
+    assert "out=s3://bucket/out: this is written on this machine" in place.refusal(
+        capsys, source, "--out", "s3://bucket/out"
+    )
     assert "a model for pneumonia; use --task pneumonia" in place.refusal(
         capsys, source, "--task", "hemorrhage", "--model_uri", "models:/pneumonia@champion"
     )
@@ -151,8 +159,9 @@ def test_slices_of_a_series_come_in_their_order_whatever_the_files_are_called(tm
         )
         (tmp_path / f"{name}.dcm").write_bytes(slice_)
     task, config = load_task("hemorrhage"), load_config("hemorrhage", {"data": str(tmp_path)})
-    subjects = subjects_of(sample(task, config, tmp_path, 10, tmp_path / "out", say=lambda line: None), task)
-    assert [subject.path.name for subject in subjects] == ["b.dcm", "c.dcm", "a.dcm"]
+    chosen = sample(task, config, tmp_path, 10, tmp_path / "out", say=lambda line: None)
+    subjects = subjects_of(chosen, list(listed(chosen.root, chosen.images["path"].tolist())), task)
+    assert [subject.path for subject in subjects] == ["b.dcm", "c.dcm", "a.dcm"]
     assert {subject.study for subject in subjects} == {1}
 
 

@@ -12,13 +12,16 @@ from planted.requests import REFUSED as REFUSED_REQUESTS
 from planted.search import traces, traces_in_file
 from planted.sources import SOUND, write_table_source
 from planted.words import LETTERS, word
+from s3_server import S3Server
 
 from integration.conftest import NewProject, Trainings
 from integration.model_server import ModelServer
-from integration.privacy import planted_traces, planted_traces_in_store
+from integration.privacy import planted_traces, planted_traces_in_scores, planted_traces_in_store
 from integration.project import Project
+from integration.tiny_champion import register_tiny_champion
 from secondread.cli import main
 from secondread.data.store import open_store
+from secondread.imaging import sandbox
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,29 @@ def test_what_changed_between_two_stores_is_told_without_a_name(
     assert len(list((tmp_path / "difference").iterdir())) == 3
     assert planted_traces(terminal, said.out, said.err) == []
     assert planted_traces_in_store(tmp_path / "difference") == []
+
+
+def test_scoring_and_explaining_from_s3_tells_nothing_but_what_a_folder_of_scores_says(
+    terminal: Project, s3: S3Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bucket = s3.bucket("planted-scores")
+    source = write_table_source(s3.folder / "planted-scores" / "source")
+    for path in [path for path in source.rglob("*") if path.is_symlink() or path.is_fifo()]:
+        path.unlink()
+    register_tiny_champion(terminal.client, "pneumonia", tmp_path / "model", bias=-2)
+    scores, explanations = tmp_path / "scores", tmp_path / "explanations"
+    main(["score", "--source", f"{bucket}/source", "--out", str(scores), "--sr", "true"])
+    main(["explain", "--data", f"{bucket}/source", "--out", str(explanations), "--images", "4"])
+    said = capfd.readouterr()
+    assert planted_traces(terminal, said.out, said.err) == []
+    assert planted_traces_in_scores(scores) == []
+    assert planted_traces_in_scores(explanations) == []
+    assert traces((scores / "slices.csv").read_bytes())
+    assert traces((scores / "put_aside.csv").read_bytes())
+    reports = list((scores / "sr").iterdir())
+    assert reports
+    assert all(traces_in_file(report) for report in reports)
+    sandbox._pool.cache_clear()
 
 
 @pytest.mark.parametrize("task", ["hemorrhage", "pneumonia"])

@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from planted.search import traces_in_file
+from s3_server import S3Server
 
 from integration.command import started
 from integration.conftest import NewProject, Trainings
@@ -38,11 +40,16 @@ TABLES = {"put_aside.csv", "slices.csv", "slices.parquet", "studies.csv", "studi
 
 @dataclass(frozen=True)
 class Workplace:
-    """A model, a source and a tracking store of their own, all in one folder; commands run in this process."""
+    """A model, a source and a tracking store of their own, all in one folder; commands run in this process.
+
+    Args:
+        address: of the source, where it is not the path of its folder.
+    """
 
     folder: Path
     model: CountingModel
     client: MlflowClient
+    address: str = ""
 
     @property
     def source(self) -> Path:
@@ -57,7 +64,14 @@ class Workplace:
 
     def words(self, *words: str, out: str = "out") -> list[str]:
         """What follows `python -m secondread`; later words win."""
-        given = ["--task", "hemorrhage", "--model_uri", str(self.model.folder), "--source", str(self.source)]
+        given = [
+            "--task",
+            "hemorrhage",
+            "--model_uri",
+            str(self.model.folder),
+            "--source",
+            self.address or str(self.source),
+        ]
         return ["score", *given, "--out", str(self.folder / out), *words]
 
     def score(self, *words: str, out: str = "out") -> Path:
@@ -224,7 +238,7 @@ def test_finished_work_is_not_done_again(place: Workplace, capsys: pytest.Captur
 def assert_a_killed_job_is_finished_without_scoring_twice(place: Workplace, kill_at: int, files: int) -> None:
     """Kill a job when the model has answered `kill_at` files, go on, and compare with one that nothing disturbed."""
     undisturbed = contents(place.score(out="undisturbed"))
-    disturbed = Workplace(place.folder, CountingModel(place.folder / "disturbed_model"), place.client)
+    disturbed = replace(place, model=CountingModel(place.folder / "disturbed_model"))
     disturbed.model.take(0.003)
     answered = disturbed.model.answered
     command = [sys.executable, "-m", "secondread", *disturbed.words()]
@@ -263,6 +277,16 @@ def test_a_job_killed_at_a_random_moment_is_finished_without_scoring_twice(place
 def test_a_job_may_be_killed_at_any_moment(place: Workplace, kill_at: int) -> None:
     write_pictures(place.source, 6 * PART + 1)
     assert_a_killed_job_is_finished_without_scoring_twice(place, kill_at, 6 * PART + 1)
+
+
+def test_a_job_on_s3_may_be_killed_and_leaves_no_copy_behind_when_it_has_gone_on(
+    place: Workplace, s3: S3Server
+) -> None:
+    bucket = s3.bucket("killed")
+    write_pictures(place.source, 2 * PART + 40)
+    shutil.copytree(place.source, s3.folder / "killed", dirs_exist_ok=True)
+    assert_a_killed_job_is_finished_without_scoring_twice(replace(place, address=bucket), PART + 10, 2 * PART + 40)
+    assert list((place.folder / "home").glob(".*")) == []
 
 
 def test_two_processes_cannot_write_to_one_folder(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,7 +351,7 @@ def test_what_cannot_be_used_is_refused_with_the_next_step(
     place: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store" in refusal(place, capsys)
-    assert "copy them here first" in refusal(place, capsys, "--source", "s3://bucket/images")
+    assert "out=s3://bucket/out: this is written on this machine" in refusal(place, capsys, "--out", "s3://bucket/out")
     place.source.mkdir()
     assert "holds no file; give a folder of DICOM, PNG or JPEG files" in refusal(place, capsys)
     write_pictures(place.source, 2)

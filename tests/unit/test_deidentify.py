@@ -155,4 +155,4 @@ def test_what_cannot_be_used_is_refused_with_the_next_step(tmp_path: Path, capsy
     (tmp_path / "full" / "letter.txt").write_text("mine")
     full = ("--source", str(root), "--out", str(tmp_path / "full"))
     assert "holds something else" in refusal(capsys, *full)
-    assert "copy them here first" in refusal(capsys, "--source", "s3://bucket/images")
+    assert "out=s3://bucket/out: this is written on this machine" in refusal(capsys, "--out", "s3://bucket/out")

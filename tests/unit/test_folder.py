@@ -12,10 +12,10 @@ import pytest
 from s3_server import S3Server
 
 from secondread.errors import StorageError
-from secondread.storage import Folder, open_folder, sha256_of
+from secondread.storage import Folder, open_around, open_folder, passing_folder, sha256_of
 from secondread.storage.cache import Cache
 from secondread.storage.folder import Entry
-from secondread.storage.here import files_here
+from secondread.storage.here import bring_here, path_here
 from secondread.storage.s3 import S3Folder
 
 FILES = {"a.txt": b"alpha", "b/c.txt": b"gamma", "b/d/e.txt": b"", "masks/f.txt": b"left out"}
@@ -86,8 +86,15 @@ def test_what_is_directly_inside(filled: Folder) -> None:
 
 def test_every_file_below_without_what_is_passed_over(filled: Folder) -> None:
     assert sorted(entry.path for entry in filled.walk("", everything)) == sorted(FILES)
-    assert sorted(entry.path for entry in filled.walk("", "masks".__eq__)) == ["a.txt", "b/c.txt", "b/d/e.txt"]
-    assert sorted(entry.path for entry in filled.walk("b", everything)) == ["b/c.txt", "b/d/e.txt"]
+    assert [entry.path for entry in filled.walk("", "masks".__eq__)] == ["a.txt", "b/c.txt", "b/d/e.txt"]
+    assert [entry.path for entry in filled.walk("b", everything)] == ["b/c.txt", "b/d/e.txt"]
+
+
+def test_a_folders_own_files_come_before_those_of_the_folders_in_it_by_their_names(folder: Folder) -> None:
+    paths = ["z", "\u00fc", "a/z", "a/b/a", "a/b/c/d", "a/c/a", "a b/a", "a-b/a", "a.b/a", "aa/a", "\u00e4/a"]
+    for path in reversed(paths):
+        folder.write(path, b"x")
+    assert [entry.path for entry in folder.walk("", everything)] == ["z", "\u00fc", *paths[2:6], *paths[6:]]
 
 
 def test_more_files_than_a_page_of_a_listing(s3: S3Server) -> None:
@@ -124,12 +131,30 @@ def test_another_process_gets_the_address_alone(filled: Folder) -> None:
     assert again.read("a.txt") == b"alpha"
 
 
-def test_files_are_here_for_a_while_without_their_names(filled: Folder) -> None:
-    with files_here(filled, ["a.txt", "gone.txt"]) as (there, gone):
-        assert there.read_bytes() == b"alpha"
-        assert not gone.exists()
-        assert not filled.is_shared or "a.txt" not in str(there)
-    assert there.exists() == (not filled.is_shared)
+def test_files_are_here_for_a_while_without_their_names(filled: Folder, tmp_path: Path) -> None:
+    with passing_folder(tmp_path / "home") as copies:
+        with bring_here(filled, ["a.txt", "gone.txt", "b/c.txt"], copies, most=3) as here:
+            there, gone, other = here.files
+            assert [here.root.read(here.paths[place], 3) for place in (0, 2)] == [b"alp", b"gam"]
+            assert not gone.exists()
+            assert not filled.is_shared or "a.txt" not in str(there)
+            assert (other.stat().st_size, other.is_relative_to(copies)) == (
+                (3, True) if filled.is_shared else (5, False)
+            )
+        assert there.exists() == (not filled.is_shared)
+        assert list(copies.iterdir()) == []
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_what_is_written_here_is_not_written_elsewhere() -> None:
+    assert path_here("scores") == Path("scores")
+    with pytest.raises(StorageError, match=r"out=s3://bucket/scores: .* choose a folder here"):
+        path_here("s3://bucket/scores")
+
+
+def test_what_lies_around_a_file(filled: Folder) -> None:
+    around, name = open_around(f"{filled.address}/b/c.txt")
+    assert (around.address, name, around.read(name)) == (f"{filled.address}/b", "c.txt", b"gamma")
 
 
 def test_a_bucket_itself_is_a_folder(s3: S3Server) -> None:

@@ -1,5 +1,7 @@
 """Reports of scored studies: one each, where its files are DICOM; an interrupted job goes on."""
 
+import shutil
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -7,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydicom import dcmread
+from s3_server import S3Server
 from tiny_bundle import LABELS, description, point
 
 from secondread.evaluation.study import StudyRule
 from secondread.imaging.dicom.write import write_ct
 from secondread.steps.structured_reports import write_structured_reports
+from secondread.storage import open_folder
+from secondread.storage.local import LocalFolder
 
 VERSION = "ab" * 32
 
@@ -57,13 +62,13 @@ def ct_slice(study: str, sop: str, number: int) -> bytes:
     )
 
 
-def write(out: Path) -> list[Path]:
+def write(out: Path, root: str = "") -> list[Path]:
     learned = {
         "study_rules": (StudyRule(label="any", pool="highest", slices=1),),
         "study_operating_points": (point("any", "balanced", 0.5),),
     }
     bundle = description().model_copy(update=learned)
-    write_structured_reports(out, out.parent / "source", bundle, VERSION, "balanced")
+    write_structured_reports(out, open_folder(root or out.parent / "source"), bundle, VERSION, "balanced")
     return sorted((out / "sr").iterdir())
 
 
@@ -110,3 +115,49 @@ def test_a_file_that_is_gone_costs_its_own_study_alone(out: Path, capsys: pytest
     (out.parent / "source" / "Mustermann" / "1.2.4" / "0.dcm").unlink()
     assert len(write(out)) == 1
     assert "1 studies without a structured report: whose files are gone" in capsys.readouterr().out
+
+
+def test_reports_of_images_on_s3_are_those_of_the_same_images_here(out: Path, s3: S3Server) -> None:
+    bucket = s3.bucket("reports")
+    shutil.copytree(out.parent / "source", s3.folder / "reports", dirs_exist_ok=True)
+    here = [path.read_bytes() for path in write(out)]
+    shutil.rmtree(out / "sr")
+    shutil.rmtree(out.parent / "source")
+    assert list(map(told, [path.read_bytes() for path in write(out, bucket)])) == list(map(told, here))
+
+
+def test_a_header_of_any_length_is_read_whole(out: Path) -> None:
+    """The elements that a report needs come behind 100,000 bytes of another."""
+    path = out.parent / "source" / "Mustermann" / "1.2.4" / "0.dcm"
+    short = [told(report.read_bytes()) for report in write(out)]
+    dcm = dcmread(path)
+    dcm.private_block(9, "maker", create=True).add_new(1, "OB", bytes(100_000))
+    dcm.save_as(path)
+    shutil.rmtree(out / "sr")
+    assert [told(report.read_bytes()) for report in write(out)] == short
+
+
+def test_of_a_long_file_its_header_alone_is_read(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = out.parent / "source" / "Mustermann" / "1.2.4" / "0.dcm"
+    dcm = dcmread(path)
+    dcm.Rows, dcm.Columns, dcm.PixelData = 512, 512, bytes(2**19)
+    dcm.save_as(path)
+    asked: list[int | None] = []
+    read = LocalFolder.read
+
+    def watched(folder: LocalFolder, path: str, most: int | None = None, start: int = 0) -> bytes:
+        asked.append(most)
+        return read(folder, path, most, start)
+
+    monkeypatch.setattr(LocalFolder, "read", watched)
+    assert len(write(out)) == 2
+    assert set(asked) == {1 << 16}
+
+
+def told(report: bytes) -> str:
+    """What a report says, but for when it was written."""
+    dcm = dcmread(BytesIO(report))
+    for element in dcm.iterall():
+        if element.VR in ("DA", "TM", "DT"):
+            element.value = None
+    return str(dcm)

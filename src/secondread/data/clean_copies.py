@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from secondread.errors import ImageRejected
 from secondread.imaging.limits import MOST_BYTES
 from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.sandbox import safe_clean
-from secondread.storage import write_aside
+from secondread.storage import Folder, write_aside
 
 COLUMNS = ("path", "status", "rule", "reason", "output", "burned_in")
 _FILES = 100  # what a killed worker may lose
@@ -28,14 +28,14 @@ class Batch:
         rows_file: where the batch's rows of `COLUMNS` are written, which makes it count.
     """
 
-    root: Path
+    root: Folder
     paths: tuple[str, ...] = field(repr=False)
     secret: bytes = field(repr=False)
     out: Path
     rows_file: Path
 
 
-def batches(root: Path, paths: Sequence[str], secret: bytes, out: Path, rows: Path) -> list[Batch]:
+def batches(root: Folder, paths: Sequence[str], secret: bytes, out: Path, rows: Path) -> list[Batch]:
     """Divide files, in their order.
 
     Args:
@@ -51,15 +51,17 @@ def batches(root: Path, paths: Sequence[str], secret: bytes, out: Path, rows: Pa
 def write_batch(batch: Batch) -> None:
     """Write a copy of each file that can be de-identified, and a row of every file."""
     keep_freed_memory()
-    rows = [_row(batch, path) for path in batch.paths]
+    rows = [_row(batch, path, content) for path, content in zip(batch.paths, _contents(batch), strict=True)]
     with write_aside(batch.rows_file) as aside:
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(aside)
 
 
-def _row(batch: Batch, path: str) -> Mapping[str, str]:
+def _row(batch: Batch, path: str, content: bytes | ImageRejected) -> Mapping[str, str]:
     row = dict.fromkeys(COLUMNS, "") | {"path": path}
     try:
-        clean = safe_clean(_content(batch.root / path), batch.secret)
+        if isinstance(content, ImageRejected):
+            raise content
+        clean = safe_clean(content, batch.secret)
         output = f"{clean.patient}/{clean.study}/{clean.series}/{clean.instance}.dcm"
         _put(batch.out / output, clean.data)
     except ImageRejected as rejected:
@@ -67,14 +69,20 @@ def _row(batch: Batch, path: str) -> Mapping[str, str]:
     return row | {"status": "written", "output": output, "burned_in": clean.burned_in}
 
 
-def _content(path: Path) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise ImageRejected("not_regular", "a link or device, not a plain file")
-    try:
-        with path.open("rb") as opened:
-            return opened.read(max(MOST_BYTES.values()) + 1)
-    except OSError as error:
-        raise ImageRejected("unreadable", f"the file cannot be read: {error.strerror}") from None
+def _contents(batch: Batch) -> Iterator[bytes | ImageRejected]:
+    """What each file holds, if it is a plain one; the next ones are read while the caller works on the last."""
+    seen = batch.root.look(batch.paths)
+    plain = [path for path, file in zip(batch.paths, seen, strict=True) if file is None or file.kind == "file"]
+    contents = batch.root.read_each(plain, max(MOST_BYTES.values()) + 1)
+    for file in seen:
+        if file is not None and file.kind != "file":
+            yield ImageRejected("not_regular", "a link or device, not a plain file")
+            continue
+        content = next(contents)
+        if isinstance(content, OSError):
+            yield ImageRejected("unreadable", f"the file cannot be read: {content.strerror}")
+        else:
+            yield content
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -25,12 +25,12 @@ class Job(BaseModel):
 
     Args:
         model: SHA-256 of the bundle's description, which holds the digests of its files.
-        files: digest of the images' paths, sizes and times of change.
+        files: digest of the images' paths, sizes and versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     task: str
     model: str
     method: str

@@ -9,10 +9,10 @@ import pandas as pd
 
 from secondread.config import RunConfig
 from secondread.data.prepare import OTHER_PHANTOM, PHANTOM, Say, source_index
-from secondread.data.store import is_store, look_up
-from secondread.data.unlabelled import Listed, folder_files
-from secondread.errors import SourceError, StoreError
-from secondread.storage.here import path_here
+from secondread.data.store import is_store
+from secondread.data.unlabelled import folder_files, look_up_source
+from secondread.errors import SourceError
+from secondread.storage import Folder, open_around, open_folder
 from secondread.tasks import Task
 
 
@@ -29,7 +29,7 @@ class Sample:
         is_file: `data` names this one file.
     """
 
-    root: Path
+    root: Folder
     images: pd.DataFrame
     of: int
     is_placed: bool
@@ -42,63 +42,47 @@ def sample(task: Task, config: RunConfig, home: Path, most: int, apart: Path, sa
     Args:
         config: whose `data.path` names the source.
         most: images, at most.
-        apart: a folder that is left out of a folder without a known layout, absolute.
+        apart: a folder that is left out of a folder without a known layout.
     Raises:
         SourceError: there is no such file or folder, or it holds no file.
         StoreError: the store is another task's, or its source is gone.
-        StorageError: the files lie on S3.
     """
-    path_here(config.data.path, "explain")  # or it is refused
-    path = Path(config.data.path)
-    if path.is_file() and path.suffix.lower() != ".csv":
-        return Sample(path.resolve().parent, _without_labels([path.name], task), 1, is_placed=False, is_file=True)
-    root, table, is_placed = _table(path, task, config, home, apart, say)
+    address = config.data.path
+    alone = _file_alone(address)
+    if alone is not None:
+        around, name = alone
+        return Sample(around, _without_labels([name], task), 1, is_placed=False, is_file=True)
+    root, table, is_placed = _table(address, task, config, home, apart, say)
     if not len(table):
-        raise SourceError(f"{path}: holds no file; give a DICOM, PNG or JPEG file, a folder of them, or a store")
+        raise SourceError(f"{address}: holds no file; give a DICOM, PNG or JPEG file, a folder of them, or a store")
     chosen = table.iloc[_places(table, f"label_{task.primary}", most)]
     ordered = chosen.sort_values(["study", "series", "order", "path"], kind="stable").reset_index(drop=True)
     return Sample(root, ordered, len(table), is_placed, is_file=False)
 
 
-def listed(sample: Sample, path: str) -> Listed:
-    """A file of a sample, as `place_of` takes it.
-
-    Returns:
-        of a link, device or file that is gone, one without a size.
-    """
-    file = sample.root / path
-    if file.is_symlink() or not file.is_file():
-        return Listed(path, None)
-    stat = file.stat()
-    return Listed(path, stat.st_size, stat.st_mtime_ns)
+def _file_alone(address: str) -> tuple[Folder, str] | None:
+    """The folder and the name of the one image file that an address names, if it does."""
+    if address in (PHANTOM, OTHER_PHANTOM) or address.lower().endswith(".csv") or open_folder(address).is_there():
+        return None
+    around, name = open_around(address)
+    return (around, name) if around.has(name) else None
 
 
 def _table(
-    path: Path, task: Task, config: RunConfig, home: Path, apart: Path, say: Say
-) -> tuple[Path, pd.DataFrame, bool]:
-    if is_store(path):
-        return *_of_store(path, task), True
-    if str(path) not in (PHANTOM, OTHER_PHANTOM) and not path.exists():
-        raise SourceError(f"{path}: there is no such file or folder; check the path behind `data`")
+    address: str, task: Task, config: RunConfig, home: Path, apart: Path, say: Say
+) -> tuple[Folder, pd.DataFrame, bool]:
+    if is_store(address):
+        store, root = look_up_source(address, task)
+        return root, store.manifest.rename(columns={"study_key": "study", "series_key": "series"}), True
     try:
-        index = source_index(str(path), config.data.layout, task, config, home, say)
+        index = source_index(address, config.data.layout, task, config, home, say)
     except SourceError:
-        if not path.is_dir() or config.data.layout != "auto":
+        root = open_folder(address)
+        if not root.is_there() or config.data.layout != "auto":
             raise
-        say(f"{path}: no known layout, so its files are taken as they are, without labels")
-        root = path.resolve()
+        say(f"{address}: no known layout, so its files are taken as they are, without labels")
         return root, _without_labels([file.path for file in folder_files(root, apart)], task), False
-    return path_here(index.root.address, "explain"), index.entries, True
-
-
-def _of_store(path: Path, task: Task) -> tuple[Path, pd.DataFrame]:
-    store = look_up(path)
-    if store.description.task != task.name:
-        raise StoreError(f"{path}: a store for {store.description.task}; use a model and --task for that")
-    root = path_here(store.description.root, "explain")
-    if not root.is_dir():
-        raise StoreError(f"{root}: the folder that the store was made from is gone; bring it back")
-    return root, store.manifest.rename(columns={"study_key": "study", "series_key": "series"})
+    return index.root, index.entries, True
 
 
 def _without_labels(paths: list[str], task: Task) -> pd.DataFrame:

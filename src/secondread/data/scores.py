@@ -31,12 +31,12 @@ class Job(BaseModel):
     Args:
         model: SHA-256 of the bundle's description, which holds the digests of its files.
         files: how many.
-        listing: digest of their paths, sizes and times of change.
+        listing: digest of their paths, sizes and versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     task: str
     model: str
     operating_point: str

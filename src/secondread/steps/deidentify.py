@@ -14,8 +14,7 @@ from secondread.data.prepare import PHANTOM, source_index
 from secondread.data.unlabelled import Listed, folder_files
 from secondread.errors import ConfigError, SourceError
 from secondread.execution import map_in_processes
-from secondread.storage import sha256_of, write_aside
-from secondread.storage.here import path_here
+from secondread.storage import Folder, open_folder, sha256_of, write_aside
 from secondread.tasks import load_task
 from secondread.tracking.home import home
 
@@ -30,14 +29,15 @@ def deidentify(source: str, out: Path, workers: int | None = None) -> None:
     may be a patient's.
 
     Args:
-        source: a folder of this machine, or `phantom`.
+        source: a folder, here or on S3, or `phantom`.
         out: a new folder, neither inside the source nor around it.
         workers: processes; None is one a core.
     Raises:
         SecondReadError: the folders cannot be used.
     """
     root, out = _root(source), out.resolve()
-    if out.is_relative_to(root) or root.is_relative_to(out):
+    here = root.file_here("")
+    if here is not None and (out.is_relative_to(here.resolve()) or here.resolve().is_relative_to(out)):
         raise ConfigError(f"out={out}: copies and source must lie apart; choose another `out`")
     secret = load_secret(home())
     print(f"listing the files of {source}", flush=True)
@@ -56,19 +56,19 @@ def deidentify(source: str, out: Path, workers: int | None = None) -> None:
     _report(pd.concat([pd.read_parquet(job.rows_file) for job in jobs], ignore_index=True), work, out)
 
 
-def _root(source: str) -> Path:
+def _root(source: str) -> Folder:
     if source == PHANTOM:
         config = load_config("hemorrhage", {"data": PHANTOM})
-        source = source_index(PHANTOM, "auto", load_task("hemorrhage"), config, home(), print).root.address
-    root = path_here(source, "deidentify")
-    if not root.is_dir():
+        return source_index(PHANTOM, "auto", load_task("hemorrhage"), config, home(), print).root
+    root = open_folder(source)
+    if not root.is_there():
         raise SourceError(f"{source}: there is no such folder; give a folder of DICOM files")
-    return root
+    return open_folder(root.address)  # absolute: workers may have begun in another folder
 
 
-def _digest(files: list[Listed], root: Path, out: Path, secret: bytes) -> str:
-    """Names the job: the same files, changed at the same times, to the same folder by the same secret."""
-    job = json.dumps([files, os.fspath(root), os.fspath(out), sha256_of(b"secret of " + secret)])
+def _digest(files: list[Listed], root: Folder, out: Path, secret: bytes) -> str:
+    """Names the job: the same files, unchanged, to the same folder by the same secret."""
+    job = json.dumps([files, root.address, os.fspath(out), sha256_of(b"secret of " + secret)])
     return hashlib.sha256(job.encode()).hexdigest()[:16]
 
 

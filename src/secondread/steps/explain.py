@@ -21,8 +21,9 @@ import pandas as pd
 from secondread.bundle import ModelBundle, load_bundle
 from secondread.config import load_config
 from secondread.data.explanations import PICTURES, ExplanationsFolder, Job, Said, check_out, open_explanations
-from secondread.data.sample import Sample, listed, sample
-from secondread.data.unlabelled import Place, place_of
+from secondread.data.sample import Sample, sample
+from secondread.data.scores import shown
+from secondread.data.unlabelled import Listed, Place, listed, places_of
 from secondread.errors import BundleError, ImageRejected, SourceError
 from secondread.explanation.choice import Choice, choose
 from secondread.explanation.overlay import Heading, amounts, png, sheet
@@ -31,9 +32,9 @@ from secondread.imaging.picture import UInt8Image
 from secondread.imaging.sandbox import safe_display, safe_pixels
 from secondread.report.explanations import PAGE, explanations_page
 from secondread.steps.score import alone
-from secondread.storage import sha256_of
+from secondread.storage import Folder, sha256_of
 from secondread.tasks import Task, load_task
-from secondread.tracking.answer import Answer, AnsweringModel, answer_bar
+from secondread.tracking.answer import Answer, AnsweringModel, answer_bar, files_here
 from secondread.tracking.home import home
 from secondread.tracking.model import bundle_folder, fetch_model
 from secondread.tracking.run import Run
@@ -58,12 +59,13 @@ class Subject:
     """One image to explain.
 
     Args:
-        place: a rejection where its header cannot be read.
+        path: relative to the source's root.
+        place: a rejection where it must not or cannot be opened.
         study: a number that stands for its study.
         truth: by label, in a word; "" unknown.
     """
 
-    path: Path
+    path: str
     place: Place | ImageRejected
     study: int
     truth: Mapping[str, str]
@@ -78,7 +80,7 @@ def explain(
     and label; `explanations.html`, all of it to look at; and `put_aside.csv`, each image without a picture, and why.
 
     Args:
-        data: a DICOM, PNG or JPEG file, a folder of any layout, a store, or `phantom`.
+        data: a DICOM, PNG or JPEG file, a folder of any layout, a store, each here or on S3, or `phantom`.
         method: a name of `METHODS`; None is the one that passed the model's checks.
         label: one that the model answers; None is all of them.
         images: at most; evenly spread over the source, of test where it has one, half of them positive.
@@ -92,10 +94,11 @@ def explain(
     work = _work(task, model, model_uri, method, label)
     print(f"method {work.choice.method.name}{f' ({work.choice.note})' if work.choice.note else ''}", flush=True)
     chosen = sample(task, config, home(), images, out)
-    subjects = subjects_of(chosen, task)
+    files = list(listed(chosen.root, chosen.images["path"].tolist()))
+    subjects = subjects_of(chosen, files, task)
     print(f"{len(subjects):,} of {chosen.of:,} images", flush=True)
     with alone(out):
-        folder = open_explanations(out, _job(task, model, work, chosen))
+        folder = open_explanations(out, _job(task, model, work, files))
         if folder.summary is not None:
             print(f"{out}: finished already; {_counts(folder.summary)}", flush=True)
             return
@@ -103,9 +106,9 @@ def explain(
         tags = {"bundle_digest": folder.job.model}
         with open_scoring("explain", model_uri, work.bundle.description, parameters, tags) as run:
             print(f"opened run {run.id}", flush=True)
-            _draw(folder, model, work, subjects)
+            _draw(folder, model, work, chosen.root, subjects)
             if chosen.is_file:
-                _refuse(folder, subjects[0].path)
+                _refuse(folder, data)
             _finish(folder, work, task, subjects, run)
 
 
@@ -119,8 +122,7 @@ def _work(task: Task, model: Path, model_uri: str, method: str | None, label: st
     return Work(bundle, choose(bundle, method), about.labels if label is None else (label,))
 
 
-def _job(task: Task, model: Path, work: Work, chosen: Sample) -> Job:
-    files = [listed(chosen, str(path)) for path in chosen.images["path"]]
+def _job(task: Task, model: Path, work: Work, files: Sequence[Listed]) -> Job:
     return Job(
         task=task.name,
         model=sha256_of((bundle_folder(model) / "bundle.json").read_bytes()),
@@ -131,13 +133,16 @@ def _job(task: Task, model: Path, work: Work, chosen: Sample) -> Job:
     )
 
 
-def subjects_of(chosen: Sample, task: Task) -> list[Subject]:
-    """The images of a sample, slices in order; where the source does not know their studies, the headers do."""
+def subjects_of(chosen: Sample, files: Sequence[Listed], task: Task) -> list[Subject]:
+    """The images of a sample, slices in order; where the source does not know their studies, the headers do.
+
+    Args:
+        files: the same images.
+    """
     rows = [row for _, row in chosen.images.iterrows()]
     if chosen.is_placed:
-        places: list[Place | ImageRejected] = [_place(row) for row in rows]
-    else:
-        places = [place_of(chosen.root, listed(chosen, str(row["path"]))) for row in rows]
+        files = [file._replace(place=_place(row)) for file, row in zip(files, rows, strict=True)]
+    places = places_of(files, chosen.root, [file.path for file in files])
     order = sorted(range(len(rows)), key=lambda at: (_order(places[at]), str(rows[at]["path"])))
     studies: dict[str, int] = {}
     subjects = []
@@ -146,7 +151,7 @@ def subjects_of(chosen: Sample, task: Task) -> list[Subject]:
         study = place.study if isinstance(place, Place) else ""
         number = studies.setdefault(study, len(studies) + 1) if study else 0
         truth = {label: _word(float(row[f"label_{label}"])) for label in task.labels}
-        subjects.append(Subject(chosen.root / str(row["path"]), place, number, truth))
+        subjects.append(Subject(str(row["path"]), place, number, truth))
     return subjects
 
 
@@ -164,33 +169,42 @@ def _word(truth: float) -> str:
     return "" if np.isnan(truth) else ("present" if truth == 1 else "absent")
 
 
-def _draw(folder: ExplanationsFolder, model: Path, work: Work, subjects: Sequence[Subject]) -> None:
+def _draw(folder: ExplanationsFolder, model: Path, work: Work, root: Folder, subjects: Sequence[Subject]) -> None:
     waiting = list(folder.waiting())
+    sound = [at for at in waiting if isinstance(subjects[at].place, Place)]
+    batches = [sound[start : start + _AT_ONCE] for start in range(0, len(sound), _AT_ONCE)]
     with (
         AnsweringModel(model, work.bundle.description.point_names[0]) as child,
         answer_bar(len(subjects), len(subjects) - len(waiting), "explain images") as bar,
     ):
-        for start in range(0, len(waiting), _AT_ONCE):
-            some = waiting[start : start + _AT_ONCE]
-            for place, answer in zip(some, child.answer([subjects[each].path for each in some]), strict=True):
-                folder.keep(place, *_explained(subjects[place], answer, work))
+        for at in waiting:
+            rejected = subjects[at].place
+            if isinstance(rejected, ImageRejected):
+                folder.keep(at, _said_of(rejected), None)
+                bar.update()
+        brought = files_here(root, [[subjects[at].path for at in batch] for batch in batches])
+        for batch, files in zip(batches, brought, strict=True):
+            for at, file, answer in zip(batch, files, child.answer(files), strict=True):
+                folder.keep(at, *_explained(subjects[at], file, answer, work))
                 bar.update()
 
 
-def _explained(subject: Subject, answer: Answer, work: Work) -> tuple[Said, tuple[str, bytes] | None]:
+def _explained(subject: Subject, file: Path, answer: Answer, work: Work) -> tuple[Said, tuple[str, bytes] | None]:
     """What is kept of one image: rows and a picture, or why there are none."""
     try:
-        if isinstance(subject.place, ImageRejected):
-            raise subject.place
         if answer["status"] != "ok":
             return {name: answer.get(name) for name in _WHY}, None  # an earlier model's answer names no rule
-        content = subject.path.read_bytes()
+        content = file.read_bytes()
         rows, picture = _rows_and_picture(content, subject, answer, work)
     except ImageRejected as rejected:
-        return {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}, None
+        return _said_of(rejected), None
     except OSError:
         return {"status": "rejected", "rule": "unreadable", "reason": "the file cannot be opened"}, None
     return {"status": "ok", "rows": rows}, (f"{sha256_of(content)}.png", png(picture))
+
+
+def _said_of(rejected: ImageRejected) -> Said:
+    return {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}
 
 
 def _rows_and_picture(
@@ -251,7 +265,7 @@ def _where(subject: Subject) -> str:
     return "" if not subject.study else f"study {subject.study}" + ("" if at is None else f", slice {at:g}")
 
 
-def _refuse(folder: ExplanationsFolder, file: Path) -> None:
+def _refuse(folder: ExplanationsFolder, file: str) -> None:
     """Say what is wrong with the one file that a user named, and leave no folder that the next one would meet."""
     (said,) = folder.said()
     if said["status"] != "ok":
@@ -265,7 +279,7 @@ def _finish(folder: ExplanationsFolder, work: Work, task: Task, subjects: Sequen
     table = pd.DataFrame([row for each in said if each["status"] == "ok" for row in each["rows"]], columns=_COLUMNS)
     aside = pd.DataFrame(
         [
-            {"path": str(subject.path)} | {name: each[name] for name in _WHY}
+            {"path": shown(subject.path)} | {name: each[name] for name in _WHY}
             for subject, each in zip(subjects, said, strict=True)
             if each["status"] != "ok"
         ],

@@ -1,10 +1,8 @@
 """Answer any number of image files, and put them in the order in which to look at them."""
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +16,24 @@ from secondread.bundle import BundleDescription, verify_bundle
 from secondread.config import load_config
 from secondread.data.prepare import PHANTOM, source_index
 from secondread.data.scores import Job, Part, ScoresFolder, check_out, open_scores, shown
-from secondread.data.store import is_store, open_store
-from secondread.data.unlabelled import Listed, Place, folder_files, place_of, store_files, write_listing
-from secondread.errors import BundleError, ConfigError, ImageRejected, SourceError, StoreError
+from secondread.data.store import is_store
+from secondread.data.unlabelled import (
+    MOST,
+    Listed,
+    Place,
+    folder_files,
+    look_up_source,
+    places_of,
+    refusal_of,
+    store_files,
+    write_listing,
+)
+from secondread.errors import BundleError, ConfigError, ImageRejected, SourceError
 from secondread.evaluation.figures.probabilities import distribution
 from secondread.evaluation.worklist import slice_worklist, study_worklist
-from secondread.storage import sha256_of
-from secondread.storage.here import path_here
+from secondread.execution import map_ahead
+from secondread.storage import Folder, open_folder, passing_folder, sha256_of
+from secondread.storage.here import Here, bring_here
 from secondread.tasks import Task, load_task
 from secondread.tracking.answer import BATCH, AnsweringModel, answer_bar
 from secondread.tracking.home import home
@@ -33,7 +42,25 @@ from secondread.tracking.model import bundle_folder, fetch_model
 from secondread.tracking.run import Run
 from secondread.tracking.scoring import open_scoring
 
+_MOST_COPIED = 1 << 28  # bytes of files from elsewhere that one request is for; there are copies for two requests
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Files that are answered by one request.
+
+    Args:
+        part: that they are some of.
+        here: those that may be opened.
+        sent: where those are that the model is shown.
+    """
+
+    part: Part
+    files: Sequence[Listed]
+    places: Sequence[Place | ImageRejected]
+    here: Here
+    sent: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -52,7 +79,8 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     of a DICOM file is the one that its header names; that of a picture without one is the folder that holds it.
 
     Args:
-        source: a folder of any layout, a store, or `phantom`. Of a store, its source files are read again.
+        source: a folder of any layout or a store, here or on S3, or `phantom`. Of a store, its source files are read
+            again.
         out: a new folder, or that of the same job.
         sr: write a DICOM Structured Report a study as well, also of a job that is finished.
     Raises:
@@ -66,9 +94,10 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     root, files = _files_of(source, task, out)
     print(f"listing the files of {source}", flush=True)
     # At home, for paths name patients, and a process that is killed leaves them behind.
-    with alone(out), tempfile.TemporaryDirectory(dir=home()) as folder:
-        listing = Path(folder) / "files.jsonl"
+    with alone(out), passing_folder(home()) as folder:
+        listing = folder / "files.jsonl"
         job = _listed(files, listing, source, description, model, operating_point)
+        root = open_folder(root.address)  # one on S3 lets go of what it knows of millions of files
         scores = open_scores(out, job, listing, description.labels)
         if scores.summary is not None:
             print(f"{out}: finished already; {_counts(scores.summary)}", flush=True)
@@ -76,7 +105,7 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
             parameters = {"operating_point": operating_point, "files": str(job.files)}
             with open_scoring("score", model_uri, description, parameters, {"bundle_digest": job.model}) as run:
                 print(f"opened run {run.id}", flush=True)
-                answered = _answer(scores, model, root, operating_point)
+                answered = _answer(scores, model, root, operating_point, folder)
                 _finish(scores, description, task, answered, run)
         if sr:
             from secondread.steps.structured_reports import write_structured_reports
@@ -92,21 +121,17 @@ def _description_for(task: Task, model: Path, model_uri: str, operating_point: s
     return description
 
 
-def _files_of(source: str, task: Task, out: Path) -> tuple[Path, Iterator[Listed]]:
+def _files_of(source: str, task: Task, out: Path) -> tuple[Folder, Iterator[Listed]]:
     """The folder that the files lie below, and the files."""
-    root = path_here(source, "score")
     if source == PHANTOM:
         config = load_config(task.name, {"data": PHANTOM})
-        root = path_here(source_index(PHANTOM, "auto", task, config, home(), print).root.address, "score")
-    elif is_store(root):
-        store = open_store(root)
-        if store.description.task != task.name:
-            raise StoreError(f"{root}: a store for {store.description.task}; use a model and --task for that")
-        below = path_here(store.description.root, "score")
-        if not below.is_dir():
-            raise SourceError(f"{below}: the folder that the store was made from is gone; bring it back")
-        return below, store_files(store)
-    if not root.is_dir():
+        root = source_index(PHANTOM, "auto", task, config, home(), print).root
+    elif is_store(source):
+        store, root = look_up_source(source, task)
+        return root, store_files(store, root)
+    else:
+        root = open_folder(source)
+    if not root.is_there():
         raise SourceError(
             f"{source}: there is no such folder; give a folder of DICOM, PNG or JPEG files, or a store "
             "(for single files: `python -m secondread predict FILE...`)"
@@ -144,44 +169,58 @@ def _listed(
     return Job(task=description.task, model=identity, operating_point=operating_point, files=count, listing=digest)
 
 
-def _answer(scores: ScoresFolder, model: Path, root: Path, operating_point: str) -> Answered:
-    """Answer the parts that are not finished; while the model answers one, the headers of the next are read."""
+def _answer(scores: ScoresFolder, model: Path, root: Folder, operating_point: str, copies: Path) -> Answered:
+    """Answer the parts that are not finished; while the model answers some files, the next ones are made ready.
+
+    Args:
+        copies: a folder for copies of files that lie elsewhere.
+    """
     start, done = time.perf_counter(), scores.count_done()
     print(f"{scores.job.files:,} files" + (f", of which {done:,} have their answer" if done else ""), flush=True)
     if done == scores.job.files:
         return Answered(0, 0)
-    with (
-        AnsweringModel(model, operating_point) as child,
-        answer_bar(scores.job.files, done) as bar,
-        ThreadPoolExecutor(1) as ahead,
-    ):
-        parts = scores.waiting()
-        upcoming = ahead.submit(_next_part, parts, root)
-        while (found := upcoming.result()) is not None:
-            upcoming = ahead.submit(_next_part, parts, root)
-            part, places = found
-            rows: list[Row] = []
-            for first in range(0, len(part.files), BATCH):
-                batch = slice(first, first + BATCH)
-                rows += _rows(part.files[batch], places[batch], root, child)
-                bar.update(len(part.files[batch]))
-            scores.write_part(part.number, rows)
+    with AnsweringModel(model, operating_point) as child, answer_bar(scores.job.files, done) as bar:
+        rows: list[Row] = []
+        waiting = ((part, files) for part in scores.waiting() for files in _batches(part.files))
+        for batch in map_ahead(lambda found: _ready(*found, root, copies), waiting):
+            with batch.here:
+                rows += _rows(batch, child)
+            bar.update(len(batch.files))
+            if len(rows) == len(batch.part.files):
+                scores.write_part(batch.part.number, rows)
+                rows = []
     return Answered(scores.job.files - done, time.perf_counter() - start)
 
 
-def _next_part(parts: Iterator[Part], root: Path) -> tuple[Part, list[Place | ImageRejected]] | None:
-    part = next(parts, None)
-    return None if part is None else (part, [place_of(root, file) for file in part.files])
+def _batches(files: Sequence[Listed]) -> Iterator[Sequence[Listed]]:
+    """Divide files, in their order, so that a request holds few and their copies are small."""
+    batch: list[Listed] = []
+    held = 0
+    for file in files:
+        size = 0 if refusal_of(file) else file.size or 0
+        if batch and (len(batch) == BATCH or held + size > _MOST_COPIED):
+            yield batch
+            batch, held = [], 0
+        batch.append(file)
+        held += size
+    yield batch
 
 
-def _rows(
-    files: Sequence[Listed], places: Sequence[Place | ImageRejected], root: Path, child: AnsweringModel
-) -> list[Row]:
+def _ready(part: Part, files: Sequence[Listed], root: Folder, copies: Path) -> _Batch:
+    """Bring files to this machine if they lie elsewhere, and say where they belong."""
+    sound = [file for file in files if not refusal_of(file)]
+    here = bring_here(root, [file.path for file in sound], copies, MOST + 1)
+    found = places_of(sound, here.root, here.paths)
+    sent = [path for path, place in zip(here.files, found, strict=True) if isinstance(place, Place)]
+    places = iter(found)
+    return _Batch(part, files, [refusal_of(file) or next(places) for file in files], here, sent)
+
+
+def _rows(batch: _Batch, child: AnsweringModel) -> list[Row]:
     """A row a file; those that cannot be placed are not shown to the model."""
-    sent = [root / file.path for file, place in zip(files, places, strict=True) if isinstance(place, Place)]
-    answers = iter(child.answer(sent) if sent else ())
+    answers = iter(child.answer(batch.sent) if batch.sent else ())
     rows: list[Row] = []
-    for file, place in zip(files, places, strict=True):
+    for file, place in zip(batch.files, batch.places, strict=True):
         row: Row = {"path": shown(file.path), "study": "", "series": "", "order": None, "folder": False}
         if isinstance(place, ImageRejected):
             row |= {"status": place.status, "rule": place.rule, "reason": place.reason}

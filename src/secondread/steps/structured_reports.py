@@ -1,8 +1,9 @@
 """Write a DICOM Structured Report for each study that was scored, for the archive that its images came from."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ import pandas as pd
 from secondread.errors import ImageRejected
 from secondread.execution import map_in_processes
 from secondread.imaging.dicom.report import Author, Evidence, Finding, evidence_of, report_uid, write_report
-from secondread.storage import remove_unfinished, write_aside
+from secondread.storage import Folder, remove_unfinished, write_aside
 
 if TYPE_CHECKING:  # the processes that write reports load no network
     from secondread.bundle import BundleDescription
 
 _FOLDER = "sr"
+_START = 1 << 16  # bytes of a file that its header hardly ever exceeds
 _MOST_SUSPICIOUS = 3  # images that a label's findings are about
 _MISSING = {
     "pictures": "of pictures, which no report can point at",
@@ -40,7 +42,7 @@ class _Study:
     """
 
     folder: Path
-    root: Path
+    root: Folder
     author: Author
     images: pd.DataFrame
     answer: Mapping[str, Any]
@@ -49,7 +51,7 @@ class _Study:
 
 
 def write_structured_reports(
-    out: Path, root: Path, description: "BundleDescription", version: str, operating_point: str
+    out: Path, root: Folder, description: "BundleDescription", version: str, operating_point: str
 ) -> None:
     """Write `OUT/sr/UID.dcm` for each study of DICOM files, on all cores; reports that are there are kept.
 
@@ -89,17 +91,16 @@ def _answers(out: Path) -> dict[str, Mapping[str, Any]]:
 
 def _write(study: _Study) -> str:
     """Write one study's report where it is missing; `written`, or why there is none."""
-    paths = [study.root / path for path in study.images["path"]]
-    first = _evidence(paths[0])
+    paths = study.images["path"].tolist()
+    [first] = _evidence(study.root, paths[:1])
     if isinstance(first, str):
         return first
     file = study.folder / f"{report_uid(study.author, str(first.StudyInstanceUID))}.dcm"
     if file.is_file():
         return "written"
-    found = [_evidence(path) for path in paths]
     held = {
         place: one
-        for place, one in enumerate(found)
+        for place, one in enumerate(_evidence(study.root, paths))
         if not isinstance(one, str) and one.StudyInstanceUID == first.StudyInstanceUID
     }
     images = study.images.iloc[list(held)].assign(image=[str(one.SOPInstanceUID) for one in held.values()])
@@ -114,15 +115,38 @@ def _write(study: _Study) -> str:
     return "written"
 
 
-def _evidence(path: Path) -> Evidence | str:
-    """What a report copies of an image, or why it cannot point at it."""
+def _evidence(root: Folder, paths: Sequence[str]) -> Iterator[Evidence | str]:
+    """What a report copies of images, or why it cannot point at them."""
+    for path, start in zip(paths, root.read_each(paths, _START), strict=True):
+        try:
+            yield _evidence_of(root, path, start) or "pictures"
+        except ImageRejected as rejected:
+            yield rejected.rule if rejected.rule in _MISSING else "unreadable"
+        except OSError:
+            yield "unreadable"
+
+
+def _evidence_of(root: Folder, path: str, start: bytes | OSError) -> Evidence | None:
+    if isinstance(start, OSError):
+        raise start
+    if len(start) < _START:
+        return evidence_of(BytesIO(start))
     try:
-        with path.open("rb") as file:
-            return evidence_of(file) or "pictures"
+        return evidence_of(_Start(start))
     except ImageRejected as rejected:
-        return rejected.rule if rejected.rule in _MISSING else "unreadable"
-    except OSError:
-        return "unreadable"
+        if rejected.rule != "damaged":
+            raise
+        return evidence_of(BytesIO(root.read(path)))
+
+
+class _Start(BytesIO):
+    """The first bytes of a file, of which nothing is read that may go on behind them."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if len(data) != size:
+            raise ValueError("the header goes on")  # pydicom takes an EOFError for the header's end
+        return data
 
 
 def _findings(study: _Study, images: pd.DataFrame) -> Iterator[Finding]:

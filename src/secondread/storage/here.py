@@ -1,45 +1,71 @@
 """Files of a folder elsewhere, on this machine for a while."""
 
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from secondread.errors import StorageError
 from secondread.storage.folder import S3, Folder
-from secondread.storage.home import home
+from secondread.storage.local import LocalFolder
 
 
-def path_here(address: str, verb: str) -> Path:
-    """The absolute path of what lies on this machine.
+@dataclass(frozen=True)
+class Here:
+    """Files of this machine with the content of others; one that could not be read is not there either.
 
     Args:
-        address: of a folder or file.
-        verb: what is to read there.
+        root: the folder that they lie below.
+        paths: relative to it, in the order in which they were asked for.
+        are_copies: they are removed, with `root`, at the end of a `with` block.
+    """
+
+    root: LocalFolder
+    paths: Sequence[str]
+    are_copies: bool
+
+    @property
+    def files(self) -> list[Path]:
+        """Where each of them is."""
+        return [self.root.path / path for path in self.paths]
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.are_copies:
+            shutil.rmtree(self.root.path)
+
+
+def bring_here(folder: Folder, paths: Sequence[str], into: Path, most: int | None = None) -> Here:
+    """Copy files that lie elsewhere to this machine; those that lie here stay where they are.
+
+    Copies bear numbers: a name may be a patient's.
+
+    Args:
+        into: an existing folder.
+        most: bytes of a file; None is all.
+    """
+    here = folder.file_here("")
+    if here is not None:
+        return Here(LocalFolder(here), paths, are_copies=False)
+    copies = Path(tempfile.mkdtemp(dir=into))
+    for number, data in enumerate(folder.read_each(paths, most)):
+        if not isinstance(data, OSError):
+            (copies / str(number)).write_bytes(data)
+    return Here(LocalFolder(copies), [str(number) for number in range(len(paths))], are_copies=True)
+
+
+def path_here(address: str) -> Path:
+    """The path of a folder that is written on this machine.
+
     Raises:
-        StorageError: it lies elsewhere.
+        StorageError: the address is of one elsewhere.
     """
     if address.startswith(S3):
         raise StorageError(
-            f"{address}: `{verb}` reads files of this machine; copy them here first, for example with `rclone copy`"
+            f"out={address}: this is written on this machine; choose a folder here and copy it there when it is "
+            "finished, for example with `rclone copy`"
         )
-    return Path(address).resolve()
-
-
-@contextmanager
-def files_here(folder: Folder, paths: Sequence[str]) -> Iterator[list[Path]]:
-    """Give files with the content of these; copies of what lies elsewhere are removed at the end.
-
-    One that cannot be read is not there either. Copies bear numbers: a name may be a patient's.
-    """
-    here = [folder.file_here(path) for path in paths]
-    if None not in here:
-        yield [path for path in here if path is not None]
-        return
-    home().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home()) as copies:  # where a process that is killed may leave them
-        files = [Path(copies) / str(number) for number in range(len(paths))]
-        for file, data in zip(files, folder.read_each(paths), strict=True):
-            if not isinstance(data, OSError):
-                file.write_bytes(data)
-        yield files
+    return Path(address)

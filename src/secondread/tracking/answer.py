@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any
 from tqdm import tqdm
 
 from secondread.errors import BundleError
-from secondread.execution import refresh_s
-from secondread.storage import Folder
-from secondread.storage.here import files_here
+from secondread.execution import map_ahead, refresh_s
+from secondread.storage import Folder, passing_folder
+from secondread.storage.here import bring_here
+from secondread.storage.home import home
 from secondread.storage.local import LocalFolder
 
 _SCRIPT = Path(__file__).with_name("isolated.py")
@@ -125,11 +126,24 @@ def answer_folder(model: Path, folder: Folder, paths: Sequence[str], operating_p
     """
     answers: list[Answer] = []
     with AnsweringModel(model, operating_point) as child, answer_bar(len(paths)) as bar:
-        for start in range(0, len(paths), BATCH):
-            with files_here(folder, paths[start : start + BATCH]) as files:
-                answers += child.answer(files)
-            bar.update(len(answers) - bar.n)
+        for files in files_here(folder, [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]):
+            answers += child.answer(files)
+            bar.update(len(files))
     return answers
+
+
+def files_here(folder: Folder, batches: Sequence[Sequence[str]]) -> Iterator[list[Path]]:
+    """Give the files of each batch on this machine; the next batch is fetched while the caller works on the last.
+
+    Copies of what lies elsewhere are there until the caller asks for the next batch.
+    """
+    if folder.file_here("") is not None:  # there is nothing to fetch, nor a home needed
+        yield from (bring_here(folder, paths, home()).files for paths in batches)
+        return
+    with passing_folder(home()) as copies:
+        for here in map_ahead(lambda paths: bring_here(folder, paths, copies), batches):
+            with here:
+                yield here.files
 
 
 def answer_bar(files: int, answered: int = 0, doing: str = "answer images") -> "tqdm[Any]":

@@ -15,8 +15,8 @@ from bad_files.odd import make_irregular
 from bad_files.sound import SOUND
 
 from secondread.data.chunk import PLAN, Chunk, write_chunk
-from secondread.data.sources.headers import read_one
-from secondread.data.unlabelled import Place, folder_files, place_of
+from secondread.data.sources.headers import headers_of
+from secondread.data.unlabelled import Place, folder_files, places_of
 from secondread.errors import ImageRejected
 from secondread.imaging import sandbox
 from secondread.imaging.decoder_pool import DecoderPool, Patience
@@ -106,7 +106,7 @@ def test_a_header_of_any_file_is_told_or_refused(decoder: DecoderPool, some: lis
     told = set()
     for bad in some:
         (tmp_path / "file").write_bytes(bad.data)
-        told.add(type(read_one(open_folder(tmp_path), "file")))
+        told.add(type(headers_of(open_folder(tmp_path), ["file"])[0]))
     assert told == {Header, ImageRejected, type(None)}
 
 
@@ -136,7 +136,10 @@ def test_links_pipes_sockets_and_folders_are_never_opened(decoder: DecoderPool, 
     irregular = make_irregular(tmp_path, tmp_path / name)
     (tmp_path / "folder.dcm").mkdir()
     shutil.copy(tmp_path / name, tmp_path / "folder.dcm" / "inside.dcm")
-    places = {file.path: place_of(tmp_path, file) for file in folder_files(tmp_path, tmp_path / "none")}
+    root = open_folder(tmp_path)
+    files = list(folder_files(root, tmp_path / "none"))
+    paths = [file.path for file in files]
+    places = dict(zip(paths, places_of(files, root, paths), strict=True))
     assert sorted(path for path, place in places.items() if isinstance(place, Place)) == ["folder.dcm/inside.dcm", name]
     refused = {path: place.rule for path, place in places.items() if isinstance(place, ImageRejected)}
     assert refused == dict.fromkeys(irregular, "not_regular")

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+from s3_server import S3Server
 
 from secondread.config import load_config
-from secondread.data.sample import Sample, listed, sample
-from secondread.errors import SourceError, StorageError
+from secondread.data.sample import Sample, sample
+from secondread.errors import SourceError
+from secondread.storage import sha256_of
 from secondread.tasks import load_task
 
 TASK = load_task("pneumonia")
@@ -63,20 +66,24 @@ def test_one_file_is_itself(tmp_path: Path) -> None:
     root = put(tmp_path / "x", ["a.png", "b.png"])
     found = chosen(root / "b.png", 10, tmp_path)
     assert (found.is_file, found.of, list(found.images["path"])) == (True, 1, ["b.png"])
-    assert listed(found, "b.png").size == (root / "b.png").stat().st_size
-    (root / "link.png").symlink_to(root / "a.png")
-    assert listed(found, "link.png").size is None
-    assert listed(found, "gone.png").size is None
+    assert found.root.address == str(root)
 
 
 def test_what_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such file or folder"):
+    with pytest.raises(SourceError, match="no such folder or file"):
         chosen(tmp_path / "nowhere", 3, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no file"):
         chosen(tmp_path / "empty", 3, tmp_path)
 
 
-def test_what_lies_on_s3_is_refused_with_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="`explain` reads files of this machine; copy them here first"):
-        chosen("s3://bucket/images", 4, tmp_path)
+@pytest.mark.parametrize("below", ["", "/Normal", "/Normal/01.png", "/loose"])
+def test_of_a_source_on_s3_the_same_are_looked_at(below: str, tmp_path: Path, s3: S3Server) -> None:
+    bucket = s3.bucket(f"sample-{sha256_of(below.encode())[:8]}")
+    paths = [f"{name}/{n:02}.png" for name in ("Normal", "Pneumonia") for n in range(5)] + ["loose/b/1", "loose/2"]
+    root = put(s3.folder / bucket.removeprefix("s3://"), paths)
+    here, there = chosen(f"{root}{below}", 4, tmp_path), chosen(f"{bucket}{below}", 4, tmp_path)
+    assert len(here.images) == min(here.of, 4) >= 1
+    pd.testing.assert_frame_equal(here.images, there.images)
+    assert (here.of, here.is_placed, here.is_file) == (there.of, there.is_placed, there.is_file)
+    assert there.root.address.startswith(bucket)

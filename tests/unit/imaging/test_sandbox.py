@@ -10,7 +10,7 @@ import psutil
 import pytest
 from decoders import HEAD, PICTURES, crowded_before_the_patient, end, forks, jpeg_2000
 
-from secondread.data.sources.headers import read_one
+from secondread.data.sources.headers import headers_of
 from secondread.errors import ImageRejected
 from secondread.imaging import sandbox
 from secondread.imaging.decoder_pool import DecoderLost, DecoderPool
@@ -34,7 +34,7 @@ def test_a_header_of_very_many_elements_ends_in_time(monkeypatch: pytest.MonkeyP
     pool = DecoderPool(None, seconds=0.05, wall_seconds=60)
     monkeypatch.setattr("secondread.imaging.sandbox._pool", lambda _: pool)
     (tmp_path / "a.dcm").write_bytes(crowded_before_the_patient())
-    answer = read_one(open_folder(tmp_path), "a.dcm")
+    [answer] = headers_of(open_folder(tmp_path), ["a.dcm"])
     assert isinstance(answer, ImageRejected)
     assert answer.rule == "timeout"
     assert safe_header(HEAD) == read_header(HEAD)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from s3_server import S3Server
 
 from secondread.errors import BundleError
 from secondread.serving import signature
+from secondread.storage import open_folder
 from secondread.tasks import load_task
-from secondread.tracking.answer import AnsweringModel, answer_files, time_answers
+from secondread.tracking.answer import AnsweringModel, answer_files, answer_folder, time_answers
 
 # Reads one file alone, `an image`, and counts the requests; does not survive a `bomb` or get through a `maze`.
 MODEL = """
@@ -99,6 +101,19 @@ def test_files_are_answered_in_order_whatever_their_names_and_one_that_is_gone_i
     ] * 38
     assert (answers[2]["rule"], answers[2]["reason"]) == ("unreadable", "the file cannot be opened")
     assert (model / "artifacts" / "count").read_text().splitlines() == ["balanced"] * 2  # 64 files a request
+
+
+def test_files_on_s3_are_answered_as_those_here_and_nothing_of_them_stays(
+    model: Path, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDREAD_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("secondread.tracking.answer.BATCH", 2)
+    folder = open_folder(s3.bucket("answered"))
+    for path, content in {"a": b"an image", "b": b"a letter", "d": b"an image"}.items():
+        folder.write(path, content)
+    answers = answer_folder(model, folder, ["a", "b", "gone", "d"], "balanced")
+    assert [answer["reason"] for answer in answers] == [None, "not an image", "the file cannot be opened", None]
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_a_file_that_ends_or_hangs_the_model_is_rejected_and_its_neighbours_are_answered(

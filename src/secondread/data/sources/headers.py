@@ -71,12 +71,12 @@ def read_headers(job: "tuple[Folder, Sequence[str]]") -> "list[Header | ImageRej
     root, paths = job
     require_there(root, paths)
     keep_freed_memory()
+    return headers_of(root, paths)
+
+
+def headers_of(root: Folder, paths: "Sequence[str]") -> "list[Header | ImageRejected | None]":
+    """Read headers, as `read_headers` does, of files that may all be gone."""
     return [_read_one(root, path, start) for path, start in zip(paths, root.read_each(paths, _PREFIX), strict=True)]
-
-
-def read_one(root: Folder, path: str) -> Header | ImageRejected | None:
-    """Read one header, as `read_headers` does."""
-    return _read_one(root, path, next(root.read_each([path], _PREFIX)))
 
 
 def _read_one(root: Folder, path: str, start: bytes | OSError) -> Header | ImageRejected | None:

@@ -70,10 +70,19 @@ def list_files(root: Folder, below: str = "") -> Listing:
     Raises:
         SourceError: a folder cannot be opened.
     """
-    with _opening():
-        found = list(root.walk(below, is_ignored))
+    found = list(walk(root, below))
     regular = [entry.path for entry in found if entry.kind == "file"]
     return Listing.of(regular, [entry.path for entry in found if entry.kind != "file"])
+
+
+def walk(root: Folder, below: str = "") -> Iterator[Entry]:
+    """Every file at any depth of `below`, in the order of `Folder.walk`, but what systems and archives leave behind.
+
+    Raises:
+        SourceError: a folder cannot be opened.
+    """
+    with _opening():
+        yield from root.walk(below, is_ignored)
 
 
 def subfolders(root: Folder, below: str = "") -> dict[str, str]:
