@@ -93,7 +93,7 @@ def score(task_name: str, model_uri: str, source: str, out: Path, operating_poin
     description = _description_for(task, model, model_uri, operating_point)
     root, files = _files_of(source, task, out)
     print(f"listing the files of {source}", flush=True)
-    # At home, for paths name patients, and a process that is killed leaves them behind.
+    # At home, for paths and copies name patients, and a process that is killed leaves them to the next one.
     with alone(out), passing_folder(home()) as folder:
         listing = folder / "files.jsonl"
         job = _listed(files, listing, source, description, model, operating_point)
