@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +21,12 @@ from integration.privacy import planted_traces, planted_traces_in_scores, plante
 from integration.project import Project
 from integration.tiny_champion import register_tiny_champion
 from secondread.cli import main
+from secondread.config import load_config
 from secondread.data.store import open_store
 from secondread.imaging import sandbox
+from tuning.__main__ import main as tuning_main
+from tuning.trial_process import TrialOrder
+from tuning.trial_training import carry_out
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +170,39 @@ def test_an_error_tells_nothing(
     assert traces(f"{said.out}\n{said.err}".encode()) == []
 
 
-def test_a_training_that_is_refused_tells_nothing(
-    terminal: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("task", "why"), [(task, why) for task, sources in REFUSED.items() for why in sources])
+def test_a_trial_that_fails_tells_nothing_to_its_worker_and_its_log(
+    task: str, why: str, terminal: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its log has the whole stack trace, with every error that led to the last one."""
+    (root := tmp_path / "source").mkdir()
+    REFUSED[task][why](root)
+    config = load_config(task, {"data": str(root), "preprocess.size": 16, "execution.workers": 1})
+    ended = carry_out(TrialOrder(config=config, objectives=("auroc",), folder=tmp_path / "trial"), lambda _: True)
+    said = capfd.readouterr()
+    assert "Traceback" in said.err
+    assert ended.keys() == {"failed", "kind", "epochs"}
+    assert traces(f"{ended}\n{said.out}\n{said.err}".encode()) == []
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [(main, ["train", "--preprocess.size", "16"]), (tuning_main, ["search", "--space", "quick"])],
+    ids=["train", "search"],
+)
+def test_a_training_or_a_search_that_is_refused_tells_nothing(
+    run: Callable[[list[str]], None],
+    words: list[str],
+    terminal: Project,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (source := tmp_path / "source").mkdir()
     write_leaking_source(source)
     with pytest.raises(SystemExit):
-        main(["train", "--data", str(source), "--execution.workers", "1", "--preprocess.size", "16"])
+        run([*words, "--data", str(source), "--execution.workers", "1"])
     said = capfd.readouterr()
     assert "patients in both train" in said.err
-    assert terminal.runs("pneumonia")[0].info.status == "FAILED"
+    failed = terminal.runs("pneumonia")[0]
+    assert (failed.data.tags["step"], failed.info.status) == (words[0], "FAILED")
     assert planted_traces(terminal, said.out, said.err) == []

@@ -1,5 +1,6 @@
 """The whole way of planted patients, as a user goes it: from folders, or S3 and Dask, to reports and answers."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +23,22 @@ from secondread.cli import main
 from secondread.tracking.run import Run
 
 pytestmark = pytest.mark.slow
+
+# Of two points one ends with a loss that is no number: a trial that fails leaves its folder and its log.
+SPACE = """
+about: one that learns and one that cannot
+tasks: [hemorrhage]
+parameters:
+  train.learning_rate: {choices: [0.003, 1.0e+30]}
+"""
+SCHEDULE = """
+jobs:
+  nightly:
+    task: hemorrhage
+    cron: "0 2 * * *"
+    tune: %s
+    promote: {gates: demo}
+"""
 
 
 class Way(NamedTuple):
@@ -71,6 +88,12 @@ def way(
     typed("predict", sys.executable, "-m", "secondread", *predict)
     typed("diff", sys.executable, "-m", "secondread", "diff", *stores, "--out", str(folder / "difference"), fails=True)
     typed("history", sys.executable, "-m", "registry", "history", "hemorrhage")
+    (folder / "space.yaml").write_text(SPACE)
+    searched = {"space": folder / "space.yaml", "trials": 2, **SMALL}
+    launched("tune", {"data": source, **searched})
+    launched("tune by the other engine", {"data": stores[0], "engine": "keras_tuner", **searched})
+    (folder / "schedule.yaml").write_text(SCHEDULE % json.dumps({"data": source, **searched}, default=str))
+    typed("schedule", sys.executable, "-m", "tuning", "schedule", "--schedule", str(folder / "schedule.yaml"), "--once")
     typed("a wrong store", sys.executable, "-m", "secondread", "train", "--data", stores[0], fails=True)
     return Way(project, folder, said)
 
@@ -78,7 +101,16 @@ def way(
 def test_no_verb_says_logs_or_leaves_anything_of_a_patient(way: Way) -> None:
     assert planted_traces(way.project, *way.said.values()) == []
     steps = {run.data.tags["step"] for run in way.project.runs("hemorrhage")}
-    assert {"train", "evaluate", "promote", "explain", "score"} <= steps
+    assert {"train", "evaluate", "promote", "explain", "score", "search", "trial", "retrain", "scheduled"} <= steps
+
+
+def test_what_searches_leave_at_home_is_there_to_be_searched(way: Way) -> None:
+    searches = way.project.folder / "home" / "searches"
+    left = {path.name for path in searches.rglob("*") if path.is_file()}
+    assert {"optuna.db", "oracle.json", "trial-0.json", "log.txt"} <= left
+    logs = list(searches.glob("*/trials/*/log.txt"))
+    assert len(logs) == 3  # of the point that cannot learn, in each search
+    assert all("TrainingError" in log.read_text() for log in logs)
 
 
 def test_what_is_written_for_the_user_names_files_and_studies_where_it_says_so_alone(way: Way) -> None:

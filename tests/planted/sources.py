@@ -28,8 +28,10 @@ def plant_phantom(phantom: Path, root: Path) -> Path:
         path.write_bytes(plant(path.read_bytes(), patient, series + ".1", series, instance))
     for path in sorted(root.rglob("*.jpeg")):
         path.write_bytes(plant_jpeg(path.read_bytes()))
-        if path.name.startswith("person"):  # Kermany's name of a patient
-            path.rename(path.with_name(path.name.replace("person", f"person{DIGITS}")))
+    for path in sorted(root.rglob("*.png")):
+        path.write_bytes(plant_png(path.read_bytes()))
+    for path in sorted(root.rglob("person*")):  # Kermany's name of a patient, which the image's mask has too
+        path.rename(path.with_name(path.name.replace("person", f"person{DIGITS}")))
     folder = next(path for path in (root / "stage_2_train", root / "train" / "NORMAL") if path.is_dir())
     plant_useless(folder)
     return root
