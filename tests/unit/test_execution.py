@@ -1,9 +1,11 @@
 """Ordered maps over processes and a thread, and children that do not outlive their parent."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +36,30 @@ def square_late(number: int) -> int:
 
 def process_id(number: int) -> int:
     return os.getpid()
+
+
+def heaps(number: int) -> int:
+    """Heaps of this process once four threads have asked for memory at the same time; glibc tells them on stderr."""
+    barrier = threading.Barrier(4)
+
+    def ask() -> None:
+        held = [bytearray(5000) for _ in range(100)]
+        barrier.wait()
+        del held
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with tempfile.TemporaryFile() as said:
+        stderr = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        ctypes.CDLL(None).malloc_stats()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        said.seek(0)
+        return said.read().count(b"Arena ")
 
 
 def loaded(number: int) -> list[str]:
@@ -145,3 +171,7 @@ def test_an_error_ahead_reaches_the_caller_in_its_turn() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_threads_of_a_worker_share_a_heap() -> None:
+    assert list(map_in_processes(heaps, [0, 1], 2, "heaps")) == [1, 1]

@@ -16,6 +16,7 @@ from distributed.comm.core import CommClosedError
 
 from secondread.errors import ExecutionError
 from secondread.execution.environment import differences, environment
+from secondread.execution.processes import share_one_heap
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -164,6 +165,7 @@ def _refuse_other_versions(versions: Mapping[str, Any], address: str) -> None:
 
 def do_work(order: bytes) -> bytes:
     """Carry out an order in a worker; an error is a result, or Dask would log what the work was about."""
+    share_one_heap()
     try:
         wanted, work = pickle.loads(order)
         differing = differences(wanted, environment())

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache
 from itertools import chain, islice
 from typing import TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ Workers: TypeAlias = int | str | None
 
 _THREADS = 4
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_M_ARENA_MAX = -8  # mallopt(3)
 
 
 def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
@@ -32,6 +34,17 @@ def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
     """
     if platform.system() == "Linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
+
+
+@cache
+def share_one_heap() -> None:
+    """Let all threads of this process, a worker, share a heap: each that fetches files would keep what it once needed.
+
+    Not for a process that trains, whose threads would wait for each other. Elsewhere than on glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def refresh_s() -> float:
@@ -100,7 +113,7 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
     # A forked child would inherit TensorFlow's and MLflow's threads and locks; a fork server never has them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])  # imported once, not once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_map) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -110,8 +123,9 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
             yield waiting.popleft().result()
 
 
-def _end_with_the_map() -> None:
-    """End this worker when the process that maps is killed; the fork server between them would not notice."""
+def _begin_worker() -> None:
+    """Share one heap, and end when the process that maps is killed; the fork server between them would not notice."""
+    share_one_heap()
     threading.Thread(target=_wait_for_the_end, daemon=True).start()
 
 

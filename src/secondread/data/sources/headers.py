@@ -13,7 +13,6 @@ from secondread.execution import Workers, map_in_processes
 from secondread.imaging.dicom.plain import is_deflated
 from secondread.imaging.dicom.read import Header, read_header
 from secondread.imaging.limits import MOST_BYTES
-from secondread.imaging.memory import keep_freed_memory
 from secondread.imaging.sandbox import safe_header
 from secondread.storage import Folder
 
@@ -70,7 +69,6 @@ def read_headers(job: "tuple[Folder, Sequence[str]]") -> "list[Header | ImageRej
     """
     root, paths = job
     require_there(root, paths)
-    keep_freed_memory()
     return headers_of(root, paths)
 
 
