@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -21,7 +21,7 @@ from secondread.bundle import ModelBundle, load_bundle
 from secondread.errors import BundleError, ExplanationError, ImageRejected, OutOfScope
 from secondread.evaluation.operating_points import OperatingPoint
 from secondread.execution import map_ahead
-from secondread.explanation.heat_maps import Allowance, Answered, HeatMaps
+from secondread.explanation.heat_maps import Allowance, Answered, Drawing, HeatMaps
 from secondread.imaging.decoder_pool import DecoderLost, DecoderPool, Patience
 from secondread.imaging.picture import UInt8Image
 from secondread.tasks import load_task
@@ -61,9 +61,14 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
         images = list(model_input["image"])
         parts = [images[start : start + _MICRO_BATCH] for start in range(0, len(images), _MICRO_BATCH)]
         answers: list[Answer] = []
-        # The network leaves a core half idle: the next files are decoded meanwhile.
+        begun: list[_Begun] = []
+        # The network leaves a core half idle: the next files are decoded meanwhile, and the last heat maps drawn.
         for found in map_ahead(partial(self._found, asked), parts):
-            answers += self._answer(found, asked)
+            given, more = self._answer(found, asked)
+            self._finish(begun, asked)
+            begun = more
+            answers += given
+        self._finish(begun, asked)
         return answers
 
     def _asked(self, params: dict[str, Any]) -> "_Asked":
@@ -91,33 +96,53 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's 
             return _Found(pixels, b"" if asked.label is None else file)
         return OutOfScope("appearance", "the picture does not look like those that the model learned from")
 
-    def _answer(self, found: Sequence["_Found | ImageRejected"], asked: "_Asked") -> list[Answer]:
+    def _answer(
+        self, found: Sequence["_Found | ImageRejected"], asked: "_Asked"
+    ) -> tuple[list[Answer], list["_Begun"]]:
+        """Answers to images that the network sees together, and which of them a heat map is being drawn for."""
         usable = [each for each in found if isinstance(each, _Found)]
-        given = iter(self._given(usable, asked) if usable else ())
-        return [next(given) if isinstance(each, _Found) else self._put_aside(each) for each in found]
+        scored, begun = self._given(usable, asked) if usable else ([], [])
+        given = iter(scored)
+        return [next(given) if isinstance(each, _Found) else self._put_aside(each) for each in found], begun
 
-    def _given(self, found: Sequence["_Found"], asked: "_Asked") -> list[Answer]:
-        """Answers to images that the network sees together."""
+    def _given(self, found: Sequence["_Found"], asked: "_Asked") -> tuple[list[Answer], list["_Begun"]]:
         pixels = self._bundle.description.preprocess.stack([each.pixels for each in found])
         if asked.label is None:
-            return [self._scored(scores, asked.points) for scores in self._bundle.answer(pixels)]
-        answers = []
-        for each, scores, features in zip(found, *self._heat_maps.answer(pixels), strict=True):
-            answer = self._scored(scores, asked.points)
-            if answer["status"] == "ok":
-                display = partial(self._decoders.display, each.file, asked.patience)
-                answered = Answered(each.pixels, display, scores[asked.label], features)
-                answer |= self._heat_map(answered, asked.label, asked.allowance)
-            answers.append(answer)
-        return answers
+            return [self._scored(scores, asked.points) for scores in self._bundle.answer(pixels)], []
+        scores, features = self._heat_maps.answer(pixels)
+        answers = [self._scored(each, asked.points) for each in scores]
+        explained = [place for place, answer in enumerate(answers) if answer["status"] == "ok"]
+        answered = [
+            Answered(
+                found[place].pixels,
+                partial(self._decoders.display, found[place].file, asked.patience),
+                scores[place, asked.label],
+                features[place],
+            )
+            for place in explained
+        ]
+        return answers, self._begun([answers[place] for place in explained], answered, asked)
 
-    def _heat_map(self, answered: Answered, label: int, allowance: Allowance) -> Answer:
-        """What an answer says of its heat map: the picture, or why there is none."""
+    def _begun(self, answers: Sequence[Answer], answered: Sequence[Answered], asked: "_Asked") -> list["_Begun"]:
+        """Begin to draw heat maps; answers say why there are none."""
+        assert asked.label is not None
         try:
-            picture = self._heat_maps.draw(answered, label, allowance)
+            drawings = self._heat_maps.begin(answered, asked.label, asked.allowance)
         except ExplanationError as why:
-            return {"reason": f"no heat map: {why}"}
-        return {"heatmap": base64.b64encode(picture).decode()}
+            for answer in answers:
+                answer.update(_without_heat_map(why))
+            return []
+        return [_Begun(answer, drawing) for answer, drawing in zip(answers, drawings, strict=True)]
+
+    def _finish(self, begun: Sequence["_Begun"], asked: "_Asked") -> None:
+        """Put heat maps into their answers, or why there is none."""
+        for answer, drawing in begun:
+            try:
+                picture = self._heat_maps.finish(drawing, asked.allowance)
+            except ExplanationError as why:
+                answer.update(_without_heat_map(why))
+            else:
+                answer["heatmap"] = base64.b64encode(picture).decode()
 
     def _put_aside(self, rejected: ImageRejected) -> Answer:
         why = {"status": rejected.status, "rule": rejected.rule, "reason": rejected.reason}
@@ -167,6 +192,13 @@ class _Found:
     file: bytes
 
 
+class _Begun(NamedTuple):
+    """An answer whose heat map is being drawn."""
+
+    answer: Answer
+    drawing: Drawing
+
+
 class _BadRequest(BundleError, MlflowException):  # type: ignore[misc]  # mlflow's types are not followed
     """A parameter that cannot be used: the server answers 400 and these words alone."""
 
@@ -198,6 +230,10 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
     ]
     # Not binary: MLflow decodes that in two of its four request formats, and refuses a whole request for one bad text.
     return ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(answers), ParamSchema(params))
+
+
+def _without_heat_map(why: ExplanationError) -> Answer:
+    return {"reason": f"no heat map: {why}"}
 
 
 def _file_bytes(image: object) -> bytes:

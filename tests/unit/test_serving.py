@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from struct import pack
 from types import SimpleNamespace
@@ -354,6 +355,52 @@ def test_grad_cam_begins_with_what_the_answer_found_and_draws_the_same_without(
     assert whole[0]["heatmap"] != whole[1]["heatmap"]
 
 
+def test_heat_maps_of_a_batch_are_those_of_each_image_alone_and_found_in_one_run_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = served(tmp_path, seeing(), Explanation(method="grad_cam", reason="it passed every check"))
+    images: list[object] = [picture(4 + 4 * (number % 15)) for number in range(37)]
+    images.insert(20, b"no image")
+    alone = [ask(model, image, explain=True)[0] for image in images]
+    sizes: list[int] = []
+    explain = GradCam.explain_features
+
+    def counted(self: GradCam, network: keras.Model, features: Any, label: int) -> Any:
+        sizes.append(len(features))
+        return explain(self, network, features, label)
+
+    monkeypatch.setattr(GradCam, "explain_features", counted)
+    assert ask(model, *images, explain=True) == alone
+    assert sizes == [16, 15, 6]
+    assert [answer["heatmap"] is None for answer in alone] == [number == 20 for number in range(38)]
+
+
+def test_heat_maps_are_drawn_on_all_cores_while_the_network_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secondread.explanation.heat_maps.core_count", lambda: 2)
+    model = served(tmp_path, seeing(), Explanation(method="grad_cam", reason="it passed every check"))
+    together, display, answer = threading.Barrier(3), DecoderPool.display, HeatMaps.answer
+    drawings, parts = count(), list[int]()
+
+    def meeting(*given: Any) -> Any:
+        if next(drawings) < 2:
+            together.wait(30)
+        return display(*given)
+
+    def answering(self: HeatMaps, pixels: Any) -> Any:
+        if parts:  # two of the first part's pictures are being drawn
+            together.wait(30)
+        parts.append(len(pixels))
+        return answer(self, pixels)
+
+    monkeypatch.setattr(DecoderPool, "display", meeting)
+    monkeypatch.setattr(HeatMaps, "answer", answering)
+    answers = ask(model, *[picture(32)] * 18, explain=True)
+    assert parts == [16, 2]
+    assert all(each["heatmap"] for each in answers)
+
+
 def test_a_label_that_the_model_does_not_answer_is_a_bad_request(explaining: ServedModel) -> None:
     with pytest.raises(BundleError, match="label: this model answers any, subdural") as caught:
         ask(explaining, picture(16), explain=True, label="epidural")
@@ -408,8 +455,10 @@ def test_explanations_that_take_too_long_leave_the_probabilities(
     explaining: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends, explain = threading.Event(), IntegratedGradients.explain
+    begun: list[object] = []
 
     def slowly(*given: Any) -> Any:
+        begun.append(given)
         ends.wait(30)
         return explain(*given)
 
@@ -427,6 +476,7 @@ def test_explanations_that_take_too_long_leave_the_probabilities(
     ends.set()
     [after] = ask(explaining, picture(48), explain=True)
     assert after["heatmap"]
+    assert len(begun) == 1  # the others were never begun
 
 
 def test_pictures_beyond_a_requests_bytes_are_left_out(

@@ -154,20 +154,35 @@ def _tints() -> npt.NDArray[np.uint32]:
 
 def _panel(picture: UInt8Image, lines: Sequence[str], below: UInt8Image | None) -> UInt8Image:
     """Put lines above a picture, whose width at least they have, and something below it."""
-    missing = max(0, _NARROWEST - picture.shape[1])
-    framed = np.pad(picture, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), constant_values=255)
+    height, width, _ = picture.shape
+    left = max(0, _NARROWEST - width) // 2
+    framed = np.full((height, max(_NARROWEST, width), 3), 255, np.uint8)
+    framed[:, left : left + width] = picture
     parts = [_words(framed.shape[1], lines), framed]
     return np.vstack(parts if below is None else [*parts, below])
 
 
 def _words(width: int, lines: Sequence[str]) -> UInt8Image:
-    size = _letter(width)
-    strip = Image.new("RGB", (width, round(1.4 * size * len(lines) + 0.6 * size)), _PAPER)
-    pen = ImageDraw.Draw(strip)
-    for place, line in enumerate(lines):
-        ink = _INK if place == 0 else _MUTED
-        pen.text((size // 3, (0.3 + 1.4 * place) * size), line, fill=ink, font=_font(line, width - size, size))
+    first, *others = lines
+    strip = _others(width, tuple(others)).copy()
+    _write(strip, 0, first, _INK)
     return np.asarray(strip)
+
+
+@lru_cache(16)
+def _others(width: int, lines: tuple[str, ...]) -> Image.Image:
+    """What the pictures of a model have in common: all lines but the first, which has its place above them."""
+    size = _letter(width)
+    strip = Image.new("RGB", (width, round(1.4 * size * (1 + len(lines)) + 0.6 * size)), _PAPER)
+    for place, line in enumerate(lines, 1):
+        _write(strip, place, line, _MUTED)
+    return strip
+
+
+def _write(strip: Image.Image, place: int, line: str, ink: tuple[int, int, int]) -> None:
+    size = _letter(strip.width)
+    where = size // 3, (0.3 + 1.4 * place) * size
+    ImageDraw.Draw(strip).text(where, line, fill=ink, font=_font(line, strip.width - size, size))
 
 
 def _bar(width: int, scale: float) -> UInt8Image:

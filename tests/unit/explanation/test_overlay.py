@@ -1,5 +1,6 @@
 """A map lies where it belongs on the picture, in colours and units that can be worked out by hand."""
 
+import io
 import subprocess
 import sys
 from typing import Literal
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from secondread.explanation.overlay import Heading, amounts, overlay, png, sheet, strongest, tinted
 from secondread.imaging.preprocess import Preprocess
@@ -125,6 +127,18 @@ def test_a_file_holds_the_colours_that_were_drawn() -> None:
     picture = overlay(np.full((64, 64), GRAY, np.uint8), one_cell(64, 64), preprocess("keep"), HEADING)
     read = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(read, picture)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (382, 385), (2048, 2048)])
+def test_every_reader_finds_the_same_pixels_in_a_file(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    file = png(picture)
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB), picture)
+    with Image.open(io.BytesIO(file)) as read:
+        assert (read.format, read.mode) == ("PNG", "RGB")
+        np.testing.assert_array_equal(np.asarray(read), picture)
+    with Image.open(io.BytesIO(file)) as read:
+        read.verify()  # its checksums
 
 
 def test_drawing_needs_neither_a_network_nor_a_tracking_store() -> None:
