@@ -62,6 +62,10 @@ def heaps(number: int) -> int:
         return said.read().count(b"Arena ")
 
 
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
 def loaded(number: int) -> list[str]:
     """Heavy libraries that a worker has."""
     return [name for name in ("tensorflow", "keras", "mlflow") if name in sys.modules]
@@ -175,3 +179,9 @@ def test_an_error_ahead_reaches_the_caller_in_its_turn() -> None:
 
 def test_threads_of_a_worker_share_a_heap() -> None:
     assert list(map_in_processes(heaps, [0, 1], 2, "heaps")) == [1, 1]
+
+
+def test_workers_see_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("one", "two"):
+        monkeypatch.setenv("AWS_PROFILE", value)
+        assert list(map_in_processes(variable, ["AWS_PROFILE"] * 2, 2, "variables")) == [value] * 2

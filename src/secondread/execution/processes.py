@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from itertools import chain, islice
@@ -113,7 +113,8 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
     # A forked child would inherit TensorFlow's and MLflow's threads and locks; a fork server never has them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])  # imported once, not once a worker
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
+    surroundings = dict(os.environ)  # the fork server has those of when it was started
+    with ProcessPoolExecutor(workers, context, _begin_worker, (surroundings,)) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -123,8 +124,14 @@ def _results(function: Callable[[Item], Result], items: Iterable[Item], workers:
             yield waiting.popleft().result()
 
 
-def _begin_worker() -> None:
-    """Share one heap, and end when the process that maps is killed; the fork server between them would not notice."""
+def _begin_worker(surroundings: Mapping[str, str]) -> None:
+    """Share one heap, and end when the process that maps is killed; the fork server between them would not notice.
+
+    Args:
+        surroundings: environment variables.
+    """
+    os.environ.clear()
+    os.environ.update(surroundings)
     share_one_heap()
     threading.Thread(target=_wait_for_the_end, daemon=True).start()
 
