@@ -228,6 +228,7 @@ def test_what_cannot_be_used_is_refused_with_the_next_step(
 # --- explanations and copies
 
 
+@pytest.mark.slow
 def test_explanations_are_those_of_the_same_images_here(source: Source, tracked: MlflowClient, workplace: Path) -> None:
     register_tiny_champion(tracked, "pneumonia", workplace / "model", bias=-2)
     source.put({"Mustermann/1.png": halves(48), "Mustermann/2.png": halves(16), "Mustermann/notes.txt": b"colleague"})
